@@ -1,1 +1,34 @@
-//! Placeholder.
+//! The contrastive loss of a Siamese network for [candle](candle_core), forward and backward
+//! written by hand after Caffe's `ContrastiveLossLayer`.
+//!
+//! ```
+//! use candle_core::{Device, Tensor, Var};
+//! use loss_kernel::contrastive_loss;
+//!
+//! # fn main() -> Result<(), loss_kernel::LossError> {
+//! let a = Var::new(&[[0f32, 0.], [3., 4.]], &Device::Cpu)?;
+//! let b = Var::new(&[[0f32, 1.], [3., 4.]], &Device::Cpu)?;
+//! let same = Tensor::new(&[1u8, 0], &Device::Cpu)?; // similar, dissimilar
+//!
+//! let loss = contrastive_loss(&a, &b, &same, 1.0)?;
+//! // (1² + max(1 − 0, 0)²) / (2·2)
+//! assert_eq!(loss.to_scalar::<f32>()?, 0.5);
+//!
+//! let gradients = loss.backward()?;
+//! let of_a = gradients.get(&a).unwrap();
+//! assert_eq!(of_a.to_vec2::<f32>()?, [[0., -0.5], [0., 0.]]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The formulas are in [`Variant`] and their derivation in `docs/formulas.md`. The gradient is
+//! exact: Caffe divides by `d + 1e-4` in its backward pass, this crate does not.
+
+mod cpu;
+mod energy;
+mod error;
+mod pairs;
+
+pub use energy::Variant;
+pub use error::LossError;
+pub use pairs::{ContrastiveLoss, Margin, Reduction, contrastive_loss};

@@ -1,0 +1,74 @@
+use candle_core::{DType, DeviceLocation, Shape};
+
+/// What is wrong with a loss's arguments.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LossError {
+    /// The margin is not a positive finite number.
+    #[error("the margin must be a positive finite number, got {0}")]
+    Margin(f64),
+    /// The embeddings are not two equal matrices.
+    #[error(
+        "the embeddings of a batch of pairs must both be (pairs, dimensions), got {a:?} and {b:?}"
+    )]
+    EmbeddingShapes {
+        /// Shape of the first sides.
+        a: Shape,
+        /// Shape of the second sides.
+        b: Shape,
+    },
+    /// The labels are not one a pair.
+    #[error("one label a pair is needed: embeddings are {embeddings:?}, labels are {labels:?}")]
+    LabelShape {
+        /// Shape of either side's embeddings.
+        embeddings: Shape,
+        /// Shape of the labels.
+        labels: Shape,
+    },
+    /// No pairs, or embeddings of no dimensions.
+    #[error("a batch must have at least one pair of at least one dimension, got {0:?}")]
+    Empty(Shape),
+    /// The two sides differ in type, or their type has no contrastive loss.
+    #[error("the embeddings must both be f16, bf16, f32 or f64, got {a:?} and {b:?}")]
+    EmbeddingTypes {
+        /// Type of the first sides.
+        a: DType,
+        /// Type of the second sides.
+        b: DType,
+    },
+    /// Labels of a type that cannot say similar or dissimilar.
+    #[error("the labels must be u8, u32 or floats, got {0:?}")]
+    LabelType(DType),
+    /// A label that is neither 1 (similar) nor 0 (dissimilar).
+    #[error(
+        "a label is 1 for a similar pair and 0 for a dissimilar one, but label {index} is {value}"
+    )]
+    Label {
+        /// Which pair.
+        index: usize,
+        /// What was found there.
+        value: f64,
+    },
+    /// The tensors live in different places.
+    #[error("embeddings and labels must be on one device, got {a:?}, {b:?} and {labels:?}")]
+    Devices {
+        /// Where the first sides are.
+        a: DeviceLocation,
+        /// Where the second sides are.
+        b: DeviceLocation,
+        /// Where the labels are.
+        labels: DeviceLocation,
+    },
+    /// What candle said.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl From<LossError> for candle_core::Error {
+    fn from(error: LossError) -> Self {
+        match error {
+            LossError::Candle(error) => error,
+            error => Self::Wrapped(Box::new(error)),
+        }
+    }
+}

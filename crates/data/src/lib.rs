@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Labelled images in, training pairs out.
+//!
+//! A [`Source`] names where images come from and loads them as a [`Dataset`]; a [`PairSampler`]
+//! draws pairs of them; a [`PairLoader`] turns pairs into batches of network input through a chain
+//! of [`Transform`]s, on a thread of its own where asked. [`read_picture`] makes a user's PNG or
+//! JPEG look like a training image. Everything random comes from [`stream`].
+
+mod digits;
+mod error;
+mod file;
+mod idx;
+mod images;
+mod loader;
+mod mnist_folder;
+mod pairs;
+mod picture;
+mod random;
+mod source;
+mod split;
+mod transform;
+
+pub use digits::digits;
+pub use error::DataError;
+pub use images::{ImageShape, LabelledImages};
+pub use loader::{PairBatch, PairLoader, Prefetch, batch_of};
+pub use mnist_folder::mnist_folder;
+pub use pairs::{Pair, PairSampler, Pairing, balanced_pairs};
+pub use picture::{Picture, ink_side, read_picture};
+pub use random::{Purpose, stream};
+pub use source::{Dataset, Source};
+pub use split::hold_out;
+pub use transform::{
+    Compose, Normalise, RandomRotation, RandomShift, Scale, Transform, TransformConfig,
+};

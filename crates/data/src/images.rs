@@ -1,0 +1,236 @@
+//! Labelled images in memory, as bytes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+
+/// Channels, height and width of an image; serialised as `[channels, height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "[usize; 3]", into = "[usize; 3]")]
+pub struct ImageShape {
+    /// 1 for grey, 3 for colour.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// MNIST's shape: (1, 28, 28).
+    pub const MNIST: Self = Self {
+        channels: 1,
+        height: 28,
+        width: 28,
+    };
+
+    /// Values in one image, C·H·W.
+    pub fn values(self) -> usize {
+        self.channels * self.height * self.width
+    }
+}
+
+impl From<ImageShape> for [usize; 3] {
+    fn from(shape: ImageShape) -> Self {
+        [shape.channels, shape.height, shape.width]
+    }
+}
+
+impl TryFrom<[usize; 3]> for ImageShape {
+    type Error = DataError;
+
+    /// # Errors
+    /// [`DataError::Shape`] unless there are 1 or 3 channels and both sides are 1..=4096.
+    fn try_from(found: [usize; 3]) -> Result<Self, DataError> {
+        let [channels, height, width] = found;
+        let side = 1..=4096;
+        if !matches!(channels, 1 | 3) || !side.contains(&height) || !side.contains(&width) {
+            return Err(DataError::Shape { found });
+        }
+        Ok(Self {
+            channels,
+            height,
+            width,
+        })
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
+    }
+}
+
+/// N images of one shape, each with the number of its class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelledImages {
+    shape: ImageShape,
+    pixels: Vec<u8>,
+    labels: Vec<u32>,
+    classes: Vec<String>,
+}
+
+impl LabelledImages {
+    /// Takes `pixels` (N, C, H, W), one label per image and the classes' names.
+    ///
+    /// # Errors
+    /// [`DataError::PixelCount`] unless `pixels` holds exactly N images of `shape`;
+    /// [`DataError::LabelWithoutClass`] if a label is not an index into `classes`.
+    pub fn new(
+        shape: ImageShape,
+        pixels: Vec<u8>,
+        labels: Vec<u32>,
+        classes: Vec<String>,
+    ) -> Result<Self, DataError> {
+        if Some(pixels.len()) != shape.values().checked_mul(labels.len()) {
+            return Err(DataError::PixelCount {
+                found: pixels.len(),
+                labels: labels.len(),
+                shape,
+            });
+        }
+        if let Some(position) = labels.iter().position(|&l| l as usize >= classes.len()) {
+            return Err(DataError::LabelWithoutClass {
+                position,
+                found: labels[position],
+                classes: classes.len(),
+            });
+        }
+        Ok(Self {
+            shape,
+            pixels,
+            labels,
+            classes,
+        })
+    }
+
+    /// Number of images, N.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Shape of each image.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// Pixels of image `i`, (C, H, W), 0..=255.
+    ///
+    /// # Panics
+    /// If `i` is not below [`len`](Self::len), as slice indexing does.
+    pub fn image(&self, i: usize) -> &[u8] {
+        let values = self.shape.values();
+        &self.pixels[i * values..(i + 1) * values]
+    }
+
+    /// Pixels of all images, (N, C, H, W).
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// Each image's class, an index into [`classes`](Self::classes).
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The classes' names.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Images of each class.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for &label in &self.labels {
+            counts[label as usize] += 1;
+        }
+        counts
+    }
+
+    /// A copy of the images at `indices`, in that order, with all classes kept.
+    ///
+    /// # Panics
+    /// If an index is not below [`len`](Self::len).
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let mut pixels = Vec::with_capacity(indices.len() * self.shape.values());
+        for &i in indices {
+            pixels.extend_from_slice(self.image(i));
+        }
+        Self {
+            shape: self.shape,
+            pixels,
+            labels: indices.iter().map(|&i| self.labels[i]).collect(),
+            classes: self.classes.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape {
+        channels: 1,
+        height: 1,
+        width: 2,
+    };
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|i| i.to_string()).collect()
+    }
+
+    #[test]
+    fn a_selection_keeps_order_and_labels() {
+        let images =
+            LabelledImages::new(SHAPE, vec![0, 1, 2, 3, 4, 5], vec![2, 0, 1], names(4)).unwrap();
+        let selected = images.select(&[2, 0, 2]);
+        assert_eq!(selected.pixels(), [4, 5, 0, 1, 4, 5]);
+        assert_eq!(selected.labels(), [1, 2, 1]);
+        assert_eq!(selected.image(1), [0, 1]);
+        assert_eq!(selected.class_counts(), [0, 2, 1, 0]);
+    }
+
+    #[test]
+    fn pixels_must_fill_exactly_one_image_per_label() {
+        for pixels in [3, 5, 6] {
+            let result = LabelledImages::new(SHAPE, vec![0; pixels], vec![0, 0], names(1));
+            assert!(matches!(result, Err(DataError::PixelCount { found, .. }) if found == pixels));
+        }
+    }
+
+    #[test]
+    fn a_label_must_have_a_class() {
+        let result = LabelledImages::new(SHAPE, vec![0; 4], vec![1, 2], names(2));
+        assert!(matches!(
+            result,
+            Err(DataError::LabelWithoutClass {
+                position: 1,
+                found: 2,
+                classes: 2
+            })
+        ));
+    }
+
+    #[test]
+    fn a_shape_is_written_as_three_numbers_and_checked_when_read() {
+        assert_eq!(
+            serde_json::to_string(&ImageShape::MNIST).unwrap(),
+            "[1,28,28]"
+        );
+        let read: ImageShape = serde_json::from_str("[1,28,28]").unwrap();
+        assert_eq!(read, ImageShape::MNIST);
+        for wrong in ["[2,28,28]", "[1,0,28]", "[1,28,4097]", "[28,28]"] {
+            assert!(
+                serde_json::from_str::<ImageShape>(wrong).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+}

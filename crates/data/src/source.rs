@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
@@ -23,8 +24,8 @@ pub enum Source {
 pub struct Dataset {
     /// The source as the user writes it.
     pub name: String,
-    /// Training images that are not held out.
-    pub train: LabelledImages,
+    /// Training images that are not held out; shared, since batches are made on another thread.
+    pub train: Arc<LabelledImages>,
     /// Training images held out.
     pub validation: LabelledImages,
     /// The source's own test images.
@@ -46,7 +47,7 @@ impl Source {
         let (kept, held_out) = hold_out(all.labels(), validation, &mut rng)?;
         Ok(Dataset {
             name: self.to_string(),
-            train: all.select(&kept),
+            train: Arc::new(all.select(&kept)),
             validation: all.select(&held_out),
             test,
         })

@@ -1,2 +1,144 @@
-//! Placeholder.
-fn main() {}
+//! The program: trains a Siamese network, judges it, and uses it. See `train --help`.
+
+mod checkpoint;
+mod cli;
+mod config;
+mod embed;
+mod evaluate;
+mod evaluation;
+mod fit;
+mod interrupt;
+mod optimiser;
+mod pictures;
+mod progress;
+mod projector;
+mod report;
+mod run_folder;
+mod run_report;
+mod schedule;
+mod summary;
+mod usage;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::{Cli, Command, FitArgs};
+use crate::config::{Overlay, RunConfig};
+use crate::fit::{Fit, Outcome};
+use crate::interrupt::Interrupt;
+use crate::progress::Voice;
+use crate::run_folder::RunFolder;
+use crate::usage::UsageError;
+
+/// What a shell sees of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    // candle puts a backtrace into its errors' text where this is set, and the text is for users.
+    // SAFETY: no other thread has been started yet.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => fit(&cli.fit),
+        Some(Command::Fit(args)) => fit(&args),
+        Some(Command::Evaluate(args)) => evaluate::evaluate(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Verify(args)) => verify::verify(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Embed(args)) => embed::embed(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Report(args)) => evaluate::report(&args).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        match error.downcast_ref::<UsageError>() {
+            Some(_) => ExitCode::from(2),
+            None => ExitCode::FAILURE,
+        }
+    })
+}
+
+fn fit(args: &FitArgs) -> Result<ExitCode> {
+    let voice = Voice::new(args.voice.quiet, args.voice.json);
+    let fit = match &args.resume {
+        Some(run) => Fit::resume(RunFolder::open(run)?)?,
+        None => {
+            let config = configure(args)?;
+            if args.print_config {
+                print!("{}", config.to_toml()?);
+                return Ok(ExitCode::SUCCESS);
+            }
+            Fit::new(config, args.out.as_deref())?
+        }
+    };
+    let run = fit.folder().clone();
+    match fit.run(voice, &Interrupt::listen()?)? {
+        Outcome::Finished(summary) => {
+            if voice == Voice::People {
+                println!("{}", summary.figures);
+                println!(
+                    "{} has the model, the report (report.html) and all else",
+                    run.display()
+                );
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Interrupted(step) => {
+            eprintln!(
+                "stopped after step {step}; go on with `train fit --resume {}`",
+                run.display()
+            );
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
+}
+
+fn configure(args: &FitArgs) -> Result<RunConfig> {
+    let mut overlay = Overlay::new(args.preset)?;
+    if let Some(file) = &args.config {
+        overlay = overlay.file(file)?;
+    }
+    if let Some(data) = &args.data {
+        overlay = overlay.set("data.source", data.as_str())?;
+    }
+    let length = match (args.epochs, args.steps) {
+        (Some(epochs), _) => Some(format!("{epochs} epochs")),
+        (None, Some(steps)) => Some(format!("{steps} steps")),
+        (None, None) => None,
+    };
+    if let Some(length) = length {
+        overlay = overlay.set("training.length", length)?;
+    }
+    let whole = [
+        ("training.pairs_per_batch", args.batch),
+        ("net.embedding", args.embedding),
+        ("seed", args.seed),
+    ];
+    for (key, value) in whole {
+        if let Some(value) = value {
+            overlay = overlay.set(key, i64::from(value))?;
+        }
+    }
+    let fractions = [
+        ("loss.margin", args.margin),
+        ("optimiser.learning_rate", args.learning_rate),
+    ];
+    for (key, value) in fractions {
+        if let Some(value) = value {
+            overlay = overlay.set(key, value)?;
+        }
+    }
+    let names = [
+        ("loss.variant", &args.variant),
+        ("data.pairing", &args.pairing),
+    ];
+    for (key, value) in names {
+        if let Some(value) = value {
+            overlay = overlay.set(key, value.as_str())?;
+        }
+    }
+    for assignment in &args.set {
+        overlay = overlay.assignment(assignment)?;
+    }
+    overlay.finish()
+}

@@ -1,0 +1,95 @@
+//! What a run needs to go on as if it had never stopped: the weights, what the optimiser remembers
+//! and the number of steps taken. Pairs and augmentation are functions of the seed and the step, so
+//! no generator has a state to save.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+use model::LeNet;
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+
+use crate::optimiser::Optimiser;
+use crate::run_folder::RunFolder;
+
+/// The newest checkpoint's file.
+pub const LATEST: &str = "checkpoints/latest.safetensors";
+/// The file of the one with the smallest validation loss.
+pub const BEST: &str = "checkpoints/best.safetensors";
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps taken.
+    pub step: u64,
+    /// Seconds spent on them, over all sittings.
+    pub seconds: f64,
+    /// The smallest validation loss so far, and the step it was met at.
+    pub best: Option<(f64, u64)>,
+}
+
+/// Writes a checkpoint, whole or not at all.
+pub fn save(
+    run: &RunFolder,
+    name: &str,
+    net: &LeNet,
+    optimiser: &Optimiser,
+    progress: Progress,
+) -> Result<()> {
+    let weights = net
+        .parameters()
+        .iter()
+        .map(|parameter| (format!("net.{}", parameter.name), parameter.var.as_tensor()));
+    let memory = optimiser
+        .state()
+        .map(|(name, tensor)| (format!("optimiser.{name}"), tensor));
+    let header = HashMap::from([("progress".to_string(), serde_json::to_string(&progress)?)]);
+    let bytes = safetensors::serialize(weights.chain(memory), Some(header))
+        .with_context(|| format!("putting {name} together"))?;
+    run.write(name, &bytes)
+}
+
+/// Puts the newest checkpoint's values into a network and an optimiser of the same configuration.
+pub fn restore(run: &RunFolder, net: &LeNet, optimiser: &mut Optimiser) -> Result<Progress> {
+    let path = run.path(LATEST);
+    let bytes = std::fs::read(&path)
+        .with_context(|| format!("cannot read the checkpoint {}", path.display()))?;
+    restore_from(&bytes, &path, net, optimiser)
+        .with_context(|| format!("the checkpoint {} is of no use", path.display()))
+}
+
+fn restore_from(
+    bytes: &[u8],
+    path: &Path,
+    net: &LeNet,
+    optimiser: &mut Optimiser,
+) -> Result<Progress> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    let progress = header
+        .metadata()
+        .as_ref()
+        .and_then(|entries| entries.get("progress"));
+    let progress = progress.context("its header does not say how far the run had come")?;
+    let progress: Progress = serde_json::from_str(progress)?;
+    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
+    let tensor = |name: String| -> Result<Tensor> {
+        let found = tensors.get(&name);
+        found.cloned().with_context(|| format!("{name} is missing"))
+    };
+    for parameter in net.parameters() {
+        let found = tensor(format!("net.{}", parameter.name))?;
+        ensure!(
+            found.dims() == parameter.var.dims(),
+            "{} is {:?} there and {:?} in the configuration beside {}",
+            parameter.name,
+            found.dims(),
+            parameter.var.dims(),
+            path.display()
+        );
+        parameter.var.set(&found)?;
+    }
+    optimiser.restore(progress.step, |name| tensor(format!("optimiser.{name}")))?;
+    Ok(progress)
+}

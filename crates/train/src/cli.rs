@@ -1,0 +1,166 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Preset;
+
+/// Trains a Siamese network, judges it and uses it: a model that tells whether two images show the
+/// same thing.
+#[derive(Debug, Parser)]
+#[command(name = "train", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `fit` if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of `fit`.
+    #[command(flatten)]
+    pub fit: FitArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network and write a run folder
+    Fit(FitArgs),
+    /// Judge a trained network on a data set's test images
+    Evaluate(EvaluateArgs),
+    /// Tell whether two pictures show the same thing
+    Verify(VerifyArgs),
+    /// Write embeddings of pictures, or of the test images
+    Embed(EmbedArgs),
+    /// Make a run's report.html again
+    Report(ReportArgs),
+}
+
+/// Flags of `train fit`.
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// Images: `digits` (10,000 digits the program carries) or `mnist:DIR` (a folder in MNIST's
+    /// format) [default: digits]
+    #[arg(long, value_name = "SOURCE")]
+    pub data: Option<String>,
+    /// Settings to start from
+    #[arg(long, value_enum, default_value_t)]
+    pub preset: Preset,
+    /// Settings from a TOML file, laid over the preset's; a run's config.toml repeats it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Epochs to train for
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    pub epochs: Option<u64>,
+    /// Steps to train for
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+    /// Pairs in a step
+    #[arg(long, value_name = "N")]
+    pub batch: Option<u32>,
+    /// Dimensions of the embedding [default: 2]
+    #[arg(long, value_name = "D")]
+    pub embedding: Option<u32>,
+    /// Margin of the loss [default: 1]
+    #[arg(long, value_name = "M")]
+    pub margin: Option<f64>,
+    /// The loss's formula: hadsell, legacy, squared, exponential-l1, exponential-l2
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// How pairs are drawn: balanced, uniform, adjacent
+    #[arg(long, value_name = "NAME")]
+    pub pairing: Option<String>,
+    /// Learning rate that the schedule starts from
+    #[arg(long, value_name = "RATE")]
+    pub learning_rate: Option<f64>,
+    /// Where all randomness comes from [default: 1]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u32>,
+    /// Any setting, by its name in config.toml, such as transform.shift=3; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The run folder to make [default: the next free runs/DATA-NUMBER]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with a run that was stopped
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = [
+            "data", "preset", "config", "epochs", "steps", "batch", "embedding", "margin",
+            "variant", "pairing", "learning_rate", "seed", "set", "out", "print_config",
+        ]
+    )]
+    pub resume: Option<PathBuf>,
+    /// Print the configuration that the other flags make, and train nothing
+    #[arg(long)]
+    pub print_config: bool,
+    /// How to speak.
+    #[command(flatten)]
+    pub voice: VoiceArgs,
+}
+
+/// How to speak.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct VoiceArgs {
+    /// Say nothing but errors
+    #[arg(long, conflicts_with = "json")]
+    pub quiet: bool,
+    /// Speak JSON, one object a line, on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `train evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// A run folder
+    pub run: PathBuf,
+    /// Other images than the run's own: `digits` or `mnist:DIR`
+    #[arg(long, value_name = "SOURCE")]
+    pub data: Option<String>,
+    /// How to speak.
+    #[command(flatten)]
+    pub voice: VoiceArgs,
+}
+
+/// Flags of `train verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A run folder, or a model.safetensors
+    pub run: PathBuf,
+    /// One picture, PNG or JPEG
+    pub first: PathBuf,
+    /// The other
+    pub second: PathBuf,
+    /// The distance up to which two pictures show the same thing [default: the model's own]
+    #[arg(long, value_name = "D")]
+    pub threshold: Option<f64>,
+    /// How to speak.
+    #[command(flatten)]
+    pub voice: VoiceArgs,
+}
+
+/// Flags of `train embed`.
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    /// A run folder, or a model.safetensors if pictures are given
+    pub run: PathBuf,
+    /// Pictures, PNG or JPEG; the run's test images if none are given
+    pub pictures: Vec<PathBuf>,
+    /// The safetensors file to write: `embeddings` (N, D), and `images` (N, C, H, W) as the network
+    /// saw them
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// How to speak.
+    #[command(flatten)]
+    pub voice: VoiceArgs,
+}
+
+/// Flags of `train report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run folder
+    pub run: PathBuf,
+    /// How to speak.
+    #[command(flatten)]
+    pub voice: VoiceArgs,
+}

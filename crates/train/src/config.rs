@@ -1,0 +1,559 @@
+//! All that is needed to repeat a run, as `config.toml` has it.
+//!
+//! A configuration is a preset, with a file's keys laid over it, with the command line's laid over
+//! that. Every key of every table is always written out, so what a preset writes is also the list
+//! of keys there are.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use data::{DataError, Pairing, Source, TransformConfig};
+use loss_kernel::{ContrastiveLoss, Margin, Variant};
+use model::LeNetConfig;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::optimiser::{OptimiserConfig, Rule};
+use crate::schedule::{Policy, Schedule};
+use crate::usage::usage;
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Where all randomness comes from.
+    pub seed: u64,
+    /// How long, and what is written down on the way.
+    pub training: TrainingConfig,
+    /// Which images and which pairs of them.
+    pub data: DataConfig,
+    /// What becomes of an image's bytes.
+    pub transform: TransformConfig,
+    /// What is minimised.
+    pub loss: LossConfig,
+    /// How.
+    pub optimiser: OptimiserConfig,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// What is trained.
+    pub net: LeNetConfig,
+}
+
+/// How long a run is, and what is written down on the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// `"40 epochs"` or `"5000 steps"`.
+    pub length: Length,
+    /// Pairs in a step; the network sees twice as many images.
+    pub pairs_per_batch: usize,
+    /// Steps between two lines of `metrics.jsonl`.
+    pub log_every: u64,
+    /// Seconds between two checkpoints.
+    pub checkpoint_seconds: u64,
+}
+
+/// Which images and which pairs of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// `digits` or `mnist:DIR`.
+    pub source: Source,
+    /// How training pairs are drawn.
+    pub pairing: Pairing,
+    /// Fraction of each class's training images held out to choose the threshold on.
+    pub validation: f64,
+    /// Pairs of test images, and as many of validation images, that figures are reported on: half
+    /// of them similar, fixed by the seed.
+    pub evaluation_pairs: usize,
+}
+
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// The formula.
+    pub variant: Variant,
+    /// How far apart dissimilar pairs are pushed.
+    pub margin: Margin,
+}
+
+impl LossConfig {
+    /// The loss itself, the mean over a batch's pairs.
+    pub fn build(self) -> ContrastiveLoss {
+        ContrastiveLoss::new(self.margin).variant(self.variant)
+    }
+}
+
+/// How long a run is. An epoch is as many steps as it takes to see as many images as there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// In steps.
+    Steps(u64),
+    /// In epochs.
+    Epochs(u64),
+}
+
+impl Length {
+    /// Steps in an epoch over `images` images.
+    pub fn epoch(images: usize, pairs_per_batch: usize) -> u64 {
+        (images / (2 * pairs_per_batch)).max(1) as u64
+    }
+
+    /// In steps.
+    pub fn steps(self, epoch: u64) -> u64 {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::Epochs(epochs) => epochs.saturating_mul(epoch),
+        }
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Steps(n) => write!(f, "{n} steps"),
+            Self::Epochs(n) => write!(f, "{n} epochs"),
+        }
+    }
+}
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once(' ').and_then(|(count, unit)| {
+            let count = count.parse().ok().filter(|&count| count > 0)?;
+            match unit {
+                "steps" => Some(Self::Steps(count)),
+                "epochs" => Some(Self::Epochs(count)),
+                _ => None,
+            }
+        });
+        parsed
+            .ok_or_else(|| format!("{text:?} is no length: write \"40 epochs\" or \"5000 steps\""))
+    }
+}
+
+impl Serialize for Length {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A configuration to start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// What trains best: ReLU after the convolutions, normalised input, AdamW, a cosine schedule.
+    #[default]
+    Default,
+    /// Caffe's examples/siamese to the letter: net, solver, input scale, pairs drawn uniformly,
+    /// 50,000 iterations of 64 pairs.
+    Caffe,
+}
+
+impl Preset {
+    /// The configuration.
+    pub fn config(self) -> RunConfig {
+        match self {
+            Self::Default => RunConfig {
+                seed: 1,
+                training: TrainingConfig {
+                    length: Length::Epochs(60),
+                    pairs_per_batch: 128,
+                    log_every: 10,
+                    checkpoint_seconds: 30,
+                },
+                data: DataConfig {
+                    source: Source::Digits,
+                    pairing: Pairing::Balanced,
+                    validation: 0.05,
+                    evaluation_pairs: 20_000,
+                },
+                transform: TransformConfig {
+                    shift: 2,
+                    rotation: 10.0,
+                    ..TransformConfig::default()
+                },
+                loss: LossConfig {
+                    variant: Variant::Hadsell,
+                    margin: Margin::default(),
+                },
+                optimiser: OptimiserConfig {
+                    rule: Rule::AdamW,
+                    learning_rate: 1e-3,
+                    weight_decay: 1e-4,
+                    bias_rate: 1.0,
+                    momentum: 0.9,
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    epsilon: 1e-8,
+                },
+                schedule: Schedule {
+                    policy: Policy::Cosine,
+                    warm_up: 100,
+                    gamma: 0.1,
+                    power: 0.75,
+                    step_size: 1000,
+                    floor: 0.01,
+                },
+                net: LeNetConfig::relu(2),
+            },
+            Self::Caffe => {
+                let base = Self::Default.config();
+                RunConfig {
+                    training: TrainingConfig {
+                        length: Length::Steps(50_000),
+                        pairs_per_batch: 64,
+                        log_every: 100,
+                        ..base.training
+                    },
+                    data: DataConfig {
+                        pairing: Pairing::Uniform,
+                        ..base.data
+                    },
+                    transform: TransformConfig {
+                        scale: 1.0 / 256.0,
+                        mean: 0.0,
+                        std: 1.0,
+                        shift: 0,
+                        rotation: 0.0,
+                    },
+                    optimiser: OptimiserConfig {
+                        rule: Rule::Sgd,
+                        learning_rate: 0.01,
+                        weight_decay: 0.0,
+                        bias_rate: 2.0,
+                        momentum: 0.9,
+                        ..base.optimiser
+                    },
+                    schedule: Schedule {
+                        policy: Policy::Inv,
+                        warm_up: 0,
+                        gamma: 1e-4,
+                        power: 0.75,
+                        ..base.schedule
+                    },
+                    net: LeNetConfig::caffe(2),
+                    ..base
+                }
+            }
+        }
+    }
+}
+
+impl RunConfig {
+    /// Reads a whole configuration, as a run folder has it.
+    pub fn read(path: &Path) -> Result<Self> {
+        Overlay::new(Preset::Default)?.file(path)?.finish()
+    }
+
+    /// As `config.toml` has it.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("writing the configuration as TOML")
+    }
+
+    fn validate(&self) -> Result<()> {
+        let settings = &self.training;
+        let positive = |name: &str, value: u64| match value {
+            0 => Err(usage(format!("{name} is 0; it must be at least 1"))),
+            _ => Ok(()),
+        };
+        positive("training.pairs_per_batch", settings.pairs_per_batch as u64)?;
+        positive("training.log_every", settings.log_every)?;
+        positive("schedule.step_size", self.schedule.step_size)?;
+        if self.data.evaluation_pairs < 2 {
+            return Err(usage(
+                "data.evaluation_pairs must be at least 2, one of each kind",
+            ));
+        }
+        if self.seed > i64::MAX as u64 {
+            return Err(usage(format!(
+                "seed is {}; TOML ends at {}",
+                self.seed,
+                i64::MAX
+            )));
+        }
+        let optimiser = &self.optimiser;
+        for (name, value, fits, expected) in [
+            (
+                "data.validation",
+                self.data.validation,
+                (0.0..1.0).contains(&self.data.validation) && self.data.validation > 0.0,
+                "between 0 and 1",
+            ),
+            (
+                "optimiser.learning_rate",
+                optimiser.learning_rate,
+                optimiser.learning_rate > 0.0 && optimiser.learning_rate.is_finite(),
+                "above 0",
+            ),
+            (
+                "optimiser.weight_decay",
+                optimiser.weight_decay,
+                optimiser.weight_decay >= 0.0 && optimiser.weight_decay.is_finite(),
+                "0 or more",
+            ),
+            (
+                "optimiser.bias_rate",
+                optimiser.bias_rate,
+                optimiser.bias_rate >= 0.0 && optimiser.bias_rate.is_finite(),
+                "0 or more",
+            ),
+            (
+                "optimiser.momentum",
+                optimiser.momentum,
+                (0.0..1.0).contains(&optimiser.momentum),
+                "from 0 to below 1",
+            ),
+            (
+                "optimiser.beta1",
+                optimiser.beta1,
+                (0.0..1.0).contains(&optimiser.beta1),
+                "from 0 to below 1",
+            ),
+            (
+                "optimiser.beta2",
+                optimiser.beta2,
+                (0.0..1.0).contains(&optimiser.beta2),
+                "from 0 to below 1",
+            ),
+            (
+                "optimiser.epsilon",
+                optimiser.epsilon,
+                optimiser.epsilon > 0.0 && optimiser.epsilon.is_finite(),
+                "above 0",
+            ),
+            (
+                "schedule.gamma",
+                self.schedule.gamma,
+                self.schedule.gamma >= 0.0 && self.schedule.gamma.is_finite(),
+                "0 or more",
+            ),
+            (
+                "schedule.power",
+                self.schedule.power,
+                self.schedule.power >= 0.0 && self.schedule.power.is_finite(),
+                "0 or more",
+            ),
+            (
+                "schedule.floor",
+                self.schedule.floor,
+                (0.0..=1.0).contains(&self.schedule.floor),
+                "from 0 to 1",
+            ),
+        ] {
+            if !fits {
+                return Err(usage(format!("{name} is {value}; it must be {expected}")));
+            }
+        }
+        self.transform
+            .validate()
+            .map_err(|error: DataError| usage(format!("transform: {error}")))?;
+        self.net
+            .validate()
+            .map_err(|error| usage(format!("net: {error}")))
+    }
+}
+
+/// A configuration in the making.
+pub struct Overlay(Table);
+
+impl Overlay {
+    /// A preset as it is.
+    pub fn new(preset: Preset) -> Result<Self> {
+        Ok(Self(
+            Table::try_from(preset.config()).context("a preset as TOML")?,
+        ))
+    }
+
+    /// With the keys of a TOML file.
+    pub fn file(mut self, path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let table: Table = text
+            .parse()
+            .map_err(|error| usage(format!("{} is not TOML: {error}", path.display())))?;
+        lay(&mut self.0, table, "")
+            .map_err(|error| usage(format!("{}: {error}", path.display())))?;
+        Ok(self)
+    }
+
+    /// With `value` at `key`, a path such as `optimiser.learning_rate`.
+    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Result<Self> {
+        let mut value = value.into();
+        for part in key.rsplit('.') {
+            value = Value::Table(Table::from_iter([(part.to_string(), value)]));
+        }
+        let Value::Table(table) = value else {
+            return Err(usage("a setting needs a key"));
+        };
+        lay(&mut self.0, table, "").map_err(usage)?;
+        Ok(self)
+    }
+
+    /// With a `key=value` of the command line; what is not a TOML value is taken as a string.
+    pub fn assignment(self, text: &str) -> Result<Self> {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(usage(format!(
+                "`{text}` sets nothing: write KEY=VALUE, such as transform.shift=3"
+            )));
+        };
+        let (key, value) = (key.trim(), value.trim());
+        let parsed = format!("value = {value}").parse::<Table>().ok();
+        let parsed = parsed.and_then(|mut table| table.remove("value"));
+        self.set(key, parsed.unwrap_or_else(|| Value::from(value)))
+    }
+
+    /// The configuration, checked.
+    pub fn finish(self) -> Result<RunConfig> {
+        let config: RunConfig = self
+            .0
+            .try_into()
+            .map_err(|error: toml::de::Error| usage(error.to_string().trim_end()))?;
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// Lays `over` on `base`, whose keys are all there are.
+fn lay(base: &mut Table, over: Table, path: &str) -> Result<(), String> {
+    for (key, value) in over {
+        let here = format!("{path}{key}");
+        let Some(slot) = base.get_mut(&key) else {
+            let near = base
+                .keys()
+                .map(|known| (strsim::damerau_levenshtein(known, &key), known))
+                .min()
+                .filter(|(distance, known)| *distance <= known.len().max(4) / 2);
+            return Err(match near {
+                Some((_, known)) => {
+                    format!("there is no key `{here}`; did you mean `{path}{known}`?")
+                }
+                None => {
+                    let known: Vec<&str> = base.keys().map(String::as_str).collect();
+                    format!("there is no key `{here}`; there are {}", known.join(", "))
+                }
+            });
+        };
+        match (slot, value) {
+            (Value::Table(base), Value::Table(over)) => lay(base, over, &format!("{here}."))?,
+            (Value::Table(_), _) => return Err(format!("`{here}` is a table, not a value")),
+            // `margin = 1` means 1.0.
+            (slot @ Value::Float(_), Value::Integer(whole)) => *slot = Value::Float(whole as f64),
+            (slot, value) => {
+                if slot.type_str() != value.type_str() {
+                    return Err(format!(
+                        "`{here}` is {} ({value}); it must be {}, such as {slot}",
+                        value.type_str(),
+                        slot.type_str()
+                    ));
+                }
+                *slot = value;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay() -> Overlay {
+        Overlay::new(Preset::Default).unwrap()
+    }
+
+    fn refusal(assignment: &str) -> String {
+        match overlay().assignment(assignment).and_then(Overlay::finish) {
+            Ok(_) => panic!("{assignment} was accepted"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn presets_survive_being_written_and_read() {
+        for preset in [Preset::Default, Preset::Caffe] {
+            let config = preset.config();
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("config.toml");
+            std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+            assert_eq!(RunConfig::read(&path).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn settings_are_laid_over_the_preset() {
+        let config = overlay()
+            .assignment("optimiser.learning_rate=2e-3")
+            .and_then(|o| o.assignment("loss.margin = 2"))
+            .and_then(|o| o.assignment("training.length=5 epochs"))
+            .and_then(|o| o.assignment("data.source=mnist:a b"))
+            .and_then(Overlay::finish)
+            .unwrap();
+        assert_eq!(config.optimiser.learning_rate, 2e-3);
+        assert_eq!(config.loss.margin.get(), 2.0);
+        assert_eq!(config.training.length, Length::Epochs(5));
+        assert_eq!(config.data.source, Source::Mnist("a b".into()));
+        let untouched = RunConfig {
+            optimiser: Preset::Default.config().optimiser,
+            loss: Preset::Default.config().loss,
+            training: Preset::Default.config().training,
+            data: Preset::Default.config().data,
+            ..config
+        };
+        assert_eq!(untouched, Preset::Default.config());
+    }
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest() {
+        let error = refusal("optimiser.learning_rat=1");
+        assert!(error.contains("`optimiser.learning_rate`"), "{error}");
+        let error = refusal("optimizer.learning_rate=1");
+        assert!(error.contains("`optimiser`"), "{error}");
+        let error = refusal("colour=1");
+        assert!(
+            error.contains("training") && error.contains("seed"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_key() {
+        for (assignment, words) in [
+            ("loss.margin=-1", "margin"),
+            ("loss.margin=wide", "`loss.margin`"),
+            ("loss.variant=hadsel", "hadsell"),
+            ("training.length=5", "training.length"),
+            ("training.length=5 minutes", "40 epochs"),
+            ("training.pairs_per_batch=0", "training.pairs_per_batch"),
+            ("optimiser.learning_rate=0", "optimiser.learning_rate"),
+            ("data.validation=1.5", "data.validation"),
+            ("net.embedding=0", "embedding"),
+            ("transform.std=0", "std"),
+            ("schedule=fast", "`schedule`"),
+            ("data.source=cifar", "mnist:DIR"),
+            ("seed", "KEY=VALUE"),
+        ] {
+            let error = refusal(assignment);
+            assert!(error.contains(words), "{assignment}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_sees_as_many_images_as_there_are() {
+        assert_eq!(Length::epoch(7600, 128), 29);
+        assert_eq!(Length::epoch(10, 128), 1);
+        assert_eq!(Length::Epochs(3).steps(29), 87);
+        assert_eq!(Length::Steps(5).steps(29), 5);
+    }
+}

@@ -1,0 +1,77 @@
+//! `train embed`: embeddings for other programs.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use data::batch_of;
+
+use crate::cli::EmbedArgs;
+use crate::evaluation::embed as forward;
+use crate::fit::load;
+use crate::pictures::Viewer;
+use crate::progress::Voice;
+use crate::run_folder::{RunFolder, write_whole};
+
+/// Embeddings, what was embedded, and what it was called or labelled.
+struct Content {
+    input: Vec<f32>,
+    embeddings: Vec<f32>,
+    labels: Option<Vec<u32>>,
+    header: HashMap<String, String>,
+}
+
+/// Embeds pictures, or the run's test images, and writes a safetensors file.
+pub fn embed(args: &EmbedArgs) -> Result<()> {
+    let viewer = Viewer::open(&args.run)?;
+    let content = if args.pictures.is_empty() {
+        test_images(args, &viewer)?
+    } else {
+        let viewed = viewer.view(&args.pictures)?;
+        let names: Vec<String> = args
+            .pictures
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        Content {
+            input: viewed.input,
+            embeddings: viewed.embeddings,
+            labels: None,
+            header: HashMap::from([("pictures".into(), serde_json::to_string(&names)?)]),
+        }
+    };
+    let config = viewer.net.config();
+    let [c, h, w] = config.input;
+    let count = content.embeddings.len() / config.embedding;
+    let tensor = |values, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
+    let mut tensors = vec![
+        (
+            "embeddings",
+            tensor(content.embeddings, &[count, config.embedding])?,
+        ),
+        ("images", tensor(content.input, &[count, c, h, w])?),
+    ];
+    if let Some(labels) = content.labels {
+        tensors.push(("labels", Tensor::from_vec(labels, count, &Device::Cpu)?));
+    }
+    let bytes = safetensors::serialize(tensors, Some(content.header))
+        .context("putting the embeddings together")?;
+    write_whole(&args.out, &bytes)?;
+    Voice::new(args.voice.quiet, args.voice.json).say(&format!(
+        "wrote {count} embeddings to {}",
+        args.out.display()
+    ));
+    Ok(())
+}
+
+fn test_images(args: &EmbedArgs, viewer: &Viewer) -> Result<Content> {
+    let config = RunFolder::open(&args.run)?.config()?;
+    let test = load(&config)?.test;
+    let input = batch_of(&test, 0..test.len(), &config.transform.evaluation());
+    Ok(Content {
+        embeddings: forward(&viewer.net, input.clone(), test.len())?,
+        input,
+        labels: Some(test.labels().to_vec()),
+        header: HashMap::new(),
+    })
+}

@@ -1,0 +1,61 @@
+//! `train evaluate` and `train report`: a trained network judged again.
+
+use anyhow::{Context, Result};
+use model::LeNet;
+
+use crate::cli::{EvaluateArgs, ReportArgs};
+use crate::config::RunConfig;
+use crate::evaluation::Assessment;
+use crate::fit::load;
+use crate::progress::Voice;
+use crate::run_folder::RunFolder;
+use crate::run_report;
+use crate::summary::Summary;
+use crate::usage::usage;
+
+/// Judges a run's network on the test images of its data set or another.
+pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
+    let run = RunFolder::open(&args.run)?;
+    let mut config = run.config()?;
+    if let Some(source) = &args.data {
+        config.data.source = source.parse().map_err(usage)?;
+    }
+    let (net, threshold) = calibrated(&run)?;
+    let dataset = load(&config)?;
+    let figures = Assessment::new(&net, &config, &dataset, threshold)?.figures;
+    match Voice::new(args.voice.quiet, args.voice.json) {
+        Voice::People => print!("{figures}"),
+        Voice::Json => println!("{}", serde_json::to_string(&figures)?),
+        Voice::Quiet => {}
+    }
+    Ok(())
+}
+
+/// Makes a finished run's report again.
+pub fn report(args: &ReportArgs) -> Result<()> {
+    let run = RunFolder::open(&args.run)?;
+    let config: RunConfig = run.config()?;
+    let (net, threshold) = calibrated(&run)?;
+    let path = run.path("summary.json");
+    let summary =
+        std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let summary: Summary = serde_json::from_slice(&summary)
+        .with_context(|| format!("{} is not a summary", path.display()))?;
+    let dataset = load(&config)?;
+    let assessment = Assessment::new(&net, &config, &dataset, threshold)?;
+    run_report::write(&run, &config, &dataset, &assessment, &summary)?;
+    Voice::new(args.voice.quiet, args.voice.json)
+        .say(&format!("wrote {}", run.path("report.html").display()));
+    Ok(())
+}
+
+fn calibrated(run: &RunFolder) -> Result<(LeNet, f64)> {
+    let (net, file) = run.model()?;
+    let threshold = file.threshold.with_context(|| {
+        format!(
+            "the model in {} has no threshold: its run was not finished",
+            run.display()
+        )
+    })?;
+    Ok((net, threshold))
+}

@@ -1,0 +1,216 @@
+//! What a network is worth on images it was not trained on.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use data::{Compose, Dataset, LabelledImages, Pair, Purpose, balanced_pairs, batch_of, stream};
+use loss_kernel::ContrastiveLoss;
+use metrics::{Retrieval, Roc, Verification};
+use model::LeNet;
+use serde::{Deserialize, Serialize};
+
+use crate::config::RunConfig;
+
+/// Images embedded at once: a few MB of activations.
+const BATCH: usize = 256;
+
+/// Embeddings of a set of images.
+pub struct Embedded {
+    /// (N, D), row by row.
+    pub values: Vec<f32>,
+    /// D.
+    pub dim: usize,
+    /// (N,).
+    pub labels: Vec<u32>,
+}
+
+impl Embedded {
+    /// Embeds every image, in order.
+    pub fn new(net: &LeNet, images: &LabelledImages, transform: &Compose) -> Result<Self> {
+        let mut values = Vec::new();
+        for from in (0..images.len()).step_by(BATCH) {
+            let to = (from + BATCH).min(images.len());
+            let pixels = batch_of(images, from..to, transform);
+            values.extend(embed(net, pixels, to - from)?);
+        }
+        Ok(Self {
+            values,
+            dim: net.config().embedding,
+            labels: images.labels().to_vec(),
+        })
+    }
+
+    fn row(&self, image: u32) -> &[f32] {
+        &self.values[image as usize * self.dim..][..self.dim]
+    }
+
+    /// The Euclidean distance of each pair.
+    pub fn distances(&self, pairs: &[Pair]) -> Vec<f32> {
+        let distance = |pair: &Pair| euclidean(self.row(pair.first), self.row(pair.second));
+        pairs.iter().map(distance).collect()
+    }
+
+    /// The mean loss of the pairs.
+    pub fn loss(&self, loss: ContrastiveLoss, pairs: &[Pair]) -> Result<f64> {
+        let side = |image: fn(&Pair) -> u32| -> Result<Tensor> {
+            let rows = pairs.iter().flat_map(|pair| self.row(image(pair)));
+            let rows: Vec<f32> = rows.copied().collect();
+            Ok(Tensor::from_vec(
+                rows,
+                (pairs.len(), self.dim),
+                &Device::Cpu,
+            )?)
+        };
+        let same: Vec<u8> = pairs.iter().map(|pair| pair.same.into()).collect();
+        let same = Tensor::from_vec(same, pairs.len(), &Device::Cpu)?;
+        let loss = loss.forward(&side(|pair| pair.first)?, &side(|pair| pair.second)?, &same)?;
+        Ok(loss.to_scalar::<f32>()?.into())
+    }
+}
+
+/// Embeddings (N, D), row by row, of `images` images' network input.
+pub fn embed(net: &LeNet, pixels: Vec<f32>, images: usize) -> Result<Vec<f32>> {
+    let [c, h, w] = net.config().input;
+    let pixels = Tensor::from_vec(pixels, (images, c, h, w), &Device::Cpu)?;
+    Ok(net.forward(&pixels)?.flatten_all()?.to_vec1()?)
+}
+
+/// The distance that verdicts are given on, in f64 and rounded once.
+pub fn euclidean(a: &[f32], b: &[f32]) -> f32 {
+    let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
+    a.iter().zip(b).map(square).sum::<f64>().sqrt() as f32
+}
+
+/// The pairs that a run's figures are reported on, fixed by its seed.
+pub struct EvaluationPairs {
+    validation: Vec<Pair>,
+    test: Vec<Pair>,
+}
+
+impl EvaluationPairs {
+    /// Half similar, half dissimilar, of each set.
+    pub fn new(config: &RunConfig, dataset: &Dataset) -> Result<Self> {
+        let pairs = |images: &LabelledImages, purpose| {
+            let mut rng = stream(config.seed, purpose, 0);
+            balanced_pairs(images.labels(), config.data.evaluation_pairs, &mut rng)
+        };
+        Ok(Self {
+            validation: pairs(&dataset.validation, Purpose::ValidationPairs)
+                .context("pairing the validation images; hold out more with data.validation")?,
+            test: pairs(&dataset.test, Purpose::TestPairs).context("pairing the test images")?,
+        })
+    }
+}
+
+/// A look at a network in training.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Checkup {
+    /// Mean loss of the validation pairs.
+    pub validation_loss: f64,
+    /// Area under their ROC curve.
+    pub validation_auc: f64,
+    /// Mean loss of the test pairs: for the curve, nothing is chosen by it.
+    pub test_loss: f64,
+}
+
+impl Checkup {
+    /// Embeds both sets.
+    pub fn new(
+        net: &LeNet,
+        config: &RunConfig,
+        dataset: &Dataset,
+        pairs: &EvaluationPairs,
+    ) -> Result<Self> {
+        let transform = config.transform.evaluation();
+        let loss = config.loss.build();
+        let validation = Embedded::new(net, &dataset.validation, &transform)?;
+        let test = Embedded::new(net, &dataset.test, &transform)?;
+        Ok(Self {
+            validation_loss: validation.loss(loss, &pairs.validation)?,
+            validation_auc: roc(&validation, &pairs.validation)?.auc(),
+            test_loss: test.loss(loss, &pairs.test)?,
+        })
+    }
+}
+
+/// The threshold that is right most often on validation pairs.
+pub fn calibrate(
+    net: &LeNet,
+    config: &RunConfig,
+    dataset: &Dataset,
+    pairs: &EvaluationPairs,
+) -> Result<f64> {
+    let validation = Embedded::new(net, &dataset.validation, &config.transform.evaluation())?;
+    Ok(roc(&validation, &pairs.validation)?.best_threshold())
+}
+
+/// What a trained network is worth.
+pub struct Assessment {
+    /// The figures.
+    pub figures: Figures,
+    /// Embeddings of the test images.
+    pub test: Embedded,
+    /// Distances of the test pairs.
+    pub distances: Vec<f32>,
+    /// Which of them are similar.
+    pub same: Vec<bool>,
+    /// Their ROC curve.
+    pub roc: Roc,
+}
+
+/// The figures that `summary.json` and `train evaluate` give.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// On test pairs, at the threshold chosen on validation pairs.
+    pub verification: Verification,
+    /// Among the test images, each against all others.
+    pub retrieval: Retrieval,
+    /// Share of test images whose nearest training image shows the same class.
+    pub p_at_1_against_training: f64,
+    /// Mean loss by set, each on pairs of its own, half of them similar.
+    pub loss: BTreeMap<String, f64>,
+}
+
+impl Assessment {
+    /// Embeds the training and the test images and judges them at `threshold`.
+    pub fn new(net: &LeNet, config: &RunConfig, dataset: &Dataset, threshold: f64) -> Result<Self> {
+        let pairs = EvaluationPairs::new(config, dataset)?;
+        let transform = config.transform.evaluation();
+        let loss = config.loss.build();
+        let test = Embedded::new(net, &dataset.test, &transform)?;
+        let train = Embedded::new(net, &dataset.train, &transform)?;
+        let train_pairs = balanced_pairs(
+            dataset.train.labels(),
+            config.data.evaluation_pairs,
+            &mut stream(config.seed, Purpose::TestPairs, 1),
+        )?;
+        let roc = roc(&test, &pairs.test)?;
+        Ok(Self {
+            figures: Figures {
+                verification: Verification::new(&roc, threshold),
+                retrieval: metrics::retrieval(&test.values, test.dim, &test.labels)?,
+                p_at_1_against_training: metrics::precision_at_1_against(
+                    &test.values,
+                    &test.labels,
+                    &train.values,
+                    &train.labels,
+                    test.dim,
+                )?,
+                loss: BTreeMap::from([
+                    ("train".into(), train.loss(loss, &train_pairs)?),
+                    ("test".into(), test.loss(loss, &pairs.test)?),
+                ]),
+            },
+            distances: test.distances(&pairs.test),
+            same: pairs.test.iter().map(|pair| pair.same).collect(),
+            roc,
+            test,
+        })
+    }
+}
+
+fn roc(embedded: &Embedded, pairs: &[Pair]) -> Result<Roc> {
+    let same: Vec<bool> = pairs.iter().map(|pair| pair.same).collect();
+    Ok(Roc::new(&embedded.distances(pairs), &same)?)
+}

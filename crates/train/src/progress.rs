@@ -1,0 +1,119 @@
+//! How a run shows itself while it trains: a bar on a terminal, a line a second elsewhere, JSON for
+//! programs, or nothing.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+/// What is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// For people, on standard error; results on standard output.
+    People,
+    /// One JSON object a line, on standard output.
+    Json,
+    /// Nothing.
+    Quiet,
+}
+
+impl Voice {
+    /// As the flags `--quiet` and `--json` ask.
+    pub fn new(quiet: bool, json: bool) -> Self {
+        match (quiet, json) {
+            (_, true) => Self::Json,
+            (true, false) => Self::Quiet,
+            (false, false) => Self::People,
+        }
+    }
+
+    /// Says a line to people.
+    pub fn say(self, line: &str) {
+        if self == Self::People {
+            eprintln!("{line}");
+        }
+    }
+
+    /// Gives programs an object.
+    pub fn emit(self, value: &impl Serialize) -> Result<()> {
+        if self == Self::Json {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{}", serde_json::to_string(value)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The progress of a run's steps.
+pub struct StepProgress {
+    shown: Shown,
+    steps: u64,
+    pairs_per_batch: usize,
+    started: Instant,
+    first: u64,
+}
+
+enum Shown {
+    Bar(ProgressBar),
+    Lines { last: Instant },
+    Nothing,
+}
+
+impl StepProgress {
+    /// Before step `first` of `steps`.
+    pub fn new(voice: Voice, first: u64, steps: u64, pairs_per_batch: usize) -> Result<Self> {
+        let shown = if voice != Voice::People {
+            Shown::Nothing
+        } else if std::io::stderr().is_terminal() {
+            let style = "{bar:32} {pos}/{len} steps  {msg}  {eta} left";
+            let bar = ProgressBar::new(steps).with_style(ProgressStyle::with_template(style)?);
+            bar.set_position(first);
+            bar.reset_eta();
+            Shown::Bar(bar)
+        } else {
+            Shown::Lines {
+                last: Instant::now(),
+            }
+        };
+        Ok(Self {
+            shown,
+            steps,
+            pairs_per_batch,
+            started: Instant::now(),
+            first,
+        })
+    }
+
+    /// After `step` steps, the last of which had this loss.
+    pub fn advance(&mut self, step: u64, loss: f64) {
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let rate = (step - self.first) as f64 / elapsed.max(1e-9);
+        let pairs = rate * self.pairs_per_batch as f64;
+        match &mut self.shown {
+            Shown::Bar(bar) => {
+                bar.set_position(step);
+                bar.set_message(format!("loss {loss:.4}  {pairs:.0} pairs/s"));
+            }
+            Shown::Lines { last } => {
+                if last.elapsed() >= Duration::from_secs(1) {
+                    *last = Instant::now();
+                    let left = (self.steps - step) as f64 / rate;
+                    eprintln!(
+                        "step {step}/{}  loss {loss:.4}  {pairs:.0} pairs/s  {left:.0} s left",
+                        self.steps
+                    );
+                }
+            }
+            Shown::Nothing => {}
+        }
+    }
+
+    /// Takes the bar off the terminal.
+    pub fn finish(&self) {
+        if let Shown::Bar(bar) = &self.shown {
+            bar.finish_and_clear();
+        }
+    }
+}

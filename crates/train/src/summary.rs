@@ -1,0 +1,87 @@
+//! `summary.json`: a run's results.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::evaluation::Figures;
+
+/// What came out of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// What the network is worth.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// The data set, as the configuration names it.
+    pub data: String,
+    /// Number of images, by set.
+    pub images: BTreeMap<String, usize>,
+    /// Training steps.
+    pub steps: u64,
+    /// The same in epochs.
+    pub epochs: f64,
+    /// Seconds of training, evaluations included.
+    pub seconds: f64,
+    /// Pairs trained on in a second.
+    pub pairs_per_second: f64,
+    /// Where it was trained.
+    pub device: String,
+    /// The run's seed.
+    pub seed: u64,
+    /// The program's version.
+    pub version: String,
+}
+
+impl Figures {
+    /// Each figure with its name, for people.
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let percent = |value: f64| format!("{:.2}%", 100.0 * value);
+        let (verification, retrieval) = (&self.verification, &self.retrieval);
+        let mut rows = vec![
+            ("pair accuracy", percent(verification.accuracy)),
+            ("ROC AUC", format!("{:.4}", verification.auc)),
+            ("equal error rate", percent(verification.eer)),
+            ("threshold", format!("{:.4}", verification.threshold)),
+            (
+                "test pairs",
+                format!(
+                    "{}{}",
+                    verification.pairs,
+                    if verification.balanced {
+                        ", half similar"
+                    } else {
+                        ""
+                    }
+                ),
+            ),
+            ("P@1 among test images", percent(retrieval.p_at_1)),
+            (
+                "P@1 against training images",
+                percent(self.p_at_1_against_training),
+            ),
+            ("R-precision", percent(retrieval.r_precision)),
+            ("MAP@R", percent(retrieval.map_at_r)),
+        ];
+        for (set, loss) in &self.loss {
+            let name = if set == "train" {
+                "loss, training pairs"
+            } else {
+                "loss, test pairs"
+            };
+            rows.push((name, format!("{loss:.4}")));
+        }
+        rows.into_iter()
+            .map(|(name, value)| (name.to_string(), value))
+            .collect()
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in self.rows() {
+            writeln!(f, "{name:<28} {value}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! `train verify`: do two pictures show the same thing?
+
+use anyhow::Result;
+use metrics::is_same;
+use serde_json::json;
+
+use crate::cli::VerifyArgs;
+use crate::evaluation::euclidean;
+use crate::pictures::Viewer;
+use crate::progress::Voice;
+use crate::usage::usage;
+
+/// Says the distance and the verdict.
+pub fn verify(args: &VerifyArgs) -> Result<()> {
+    let viewer = Viewer::open(&args.run)?;
+    let threshold = match args.threshold.or(viewer.file.threshold) {
+        Some(threshold) if threshold >= 0.0 && threshold.is_finite() => threshold,
+        Some(threshold) => {
+            return Err(usage(format!(
+                "--threshold is {threshold}; a distance is 0 or more"
+            )));
+        }
+        None => {
+            return Err(usage(
+                "the model has no threshold of its own: give one with --threshold",
+            ));
+        }
+    };
+    let paths = [args.first.clone(), args.second.clone()];
+    let viewed = viewer.view(&paths)?;
+    let (a, b) = viewed.embeddings.split_at(viewer.net.config().embedding);
+    let distance = euclidean(a, b);
+    let same = is_same(distance, threshold);
+    match Voice::new(args.voice.quiet, args.voice.json) {
+        Voice::People => {
+            for (path, treatment) in paths.iter().zip(&viewed.treatment) {
+                eprintln!("{}: {}", path.display(), treatment.join("; "));
+            }
+            println!(
+                "{}: distance {distance:.4}, {} the threshold {threshold:.4}",
+                if same { "the same" } else { "different" },
+                if same { "within" } else { "beyond" },
+            );
+        }
+        Voice::Json => println!(
+            "{}",
+            json!({
+                "same": same,
+                "distance": distance,
+                "threshold": threshold,
+                "embeddings": [a, b],
+                "treatment": viewed.treatment,
+            })
+        ),
+        Voice::Quiet => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Convolution, activation and 2×2 max-pool as one candle op with its own backward.
+//!
+//! It exists because candle 0.11's `max_pool2d` has a wrong gradient (a unique maximum of a 2×2
+//! window gets a quarter of it, four equal ones get all of it each), and because its convolution
+//! takes most of a training step. On the CPU it is im2col and a matrix product over chunks of
+//! images; elsewhere [`conv_pool_composed`] builds the same layer of candle's own ops.
+//!
+//! For one image, with w of filter o, at pooled position (i, j):
+//!
+//! ```text
+//! conv[y, x, o]   = bias[o] + Σ_{a,b,c} image[y+a, x+b, c] · w[o, c, a, b]
+//! pooled[i, j, o] = activation( max over (y, x) in {2i, 2i+1} × {2j, 2j+1} of conv[y, x, o] )
+//! ```
+//!
+//! The gradient goes to the window's maximum; of equal ones to the first in row-major order, as
+//! in Caffe and PyTorch. A NaN wins its window, so that a diverged network shows.
+
+mod composed;
+mod cpu;
+mod matrix;
+mod op;
+mod patches;
+
+use candle_core::{DType, Tensor};
+
+use crate::{Activation, ModelError, Result};
+pub use composed::conv_pool_composed;
+
+/// Convolves (no padding, stride 1), adds the bias, applies the activation and takes the maximum
+/// of each 2×2 window (stride 2).
+///
+/// * `x`: (N, H, W, C), f32 or f64, any strides;
+/// * `weight`: (O, C, kh, kw), as PyTorch has it;
+/// * `bias`: (O,).
+///
+/// Returns (N, ⌊(H−kh+1)/2⌋, ⌊(W−kw+1)/2⌋, O). A last odd row or column of the convolution is
+/// dropped, as in PyTorch; Caffe rounds up and would pool it alone. On the sizes of Caffe's LeNet
+/// (24 and 8) the two agree.
+///
+/// On the CPU the result and the gradients have the same bits for any number of rayon threads,
+/// and no gradient is computed for an input that candle does not track. Sums are in the element
+/// type.
+///
+/// # Errors
+/// A wrong rank, an empty dimension, channels or filters that disagree, an image that leaves no
+/// whole pooling window, and an element type other than f32 or f64 or not the same for all three.
+pub fn conv_pool(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    activation: Activation,
+) -> Result<Tensor> {
+    let geometry = Geometry::new(x, weight, bias)?;
+    if !x.device().is_cpu() {
+        return composed::apply(&geometry, x, weight, bias, activation);
+    }
+    // Filters as rows in the order of a patch, (kh, kw, C): candle carries the gradient back.
+    let filters = weight.permute((0, 2, 3, 1))?.contiguous()?;
+    let op = op::ConvPool::new(geometry, activation);
+    Ok(x.contiguous()?
+        .apply_op3(&filters, &bias.contiguous()?, op)?)
+}
+
+/// The sizes of one call, checked.
+#[derive(Debug, Clone, Copy)]
+struct Geometry {
+    images: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    kernel: [usize; 2],
+    filters: usize,
+}
+
+impl Geometry {
+    fn new(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        let shape = |tensor, expected: String, found: &Tensor| ModelError::Shape {
+            tensor,
+            expected,
+            found: found.dims().to_vec(),
+        };
+        let dtype = |tensor, expected: String, found: &Tensor| ModelError::DType {
+            tensor,
+            expected,
+            found: found.dtype(),
+        };
+        let &[images, height, width, channels] = x.dims() else {
+            return Err(shape("x", "(N, H, W, C)".into(), x));
+        };
+        if x.elem_count() == 0 {
+            return Err(shape("x", "(N, H, W, C) with no size 0".into(), x));
+        }
+        let expected = format!("(O, {channels}, kh, kw), as x has {channels} channels,");
+        let &[filters, weight_channels, kh, kw] = weight.dims() else {
+            return Err(shape("weight", expected, weight));
+        };
+        if weight_channels != channels || weight.elem_count() == 0 {
+            return Err(shape("weight", expected + " with no size 0", weight));
+        }
+        if bias.dims() != [filters] {
+            return Err(shape("bias", format!("({filters},)"), bias));
+        }
+        if !matches!(x.dtype(), DType::F32 | DType::F64) {
+            return Err(dtype("x", "f32 or f64".into(), x));
+        }
+        for (name, tensor) in [("weight", weight), ("bias", bias)] {
+            if tensor.dtype() != x.dtype() {
+                let expected = format!("{:?} as x is", x.dtype());
+                return Err(dtype(name, expected, tensor));
+            }
+        }
+        if height <= kh || width <= kw {
+            return Err(ModelError::ImageTooSmall {
+                image: [height, width],
+                kernel: [kh, kw],
+            });
+        }
+        Ok(Self {
+            images,
+            height,
+            width,
+            channels,
+            kernel: [kh, kw],
+            filters,
+        })
+    }
+
+    fn conv_height(&self) -> usize {
+        self.height - self.kernel[0] + 1
+    }
+
+    fn conv_width(&self) -> usize {
+        self.width - self.kernel[1] + 1
+    }
+
+    fn pooled_height(&self) -> usize {
+        self.conv_height() / 2
+    }
+
+    fn pooled_width(&self) -> usize {
+        self.conv_width() / 2
+    }
+
+    /// Elements of one input image.
+    fn image_len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Positions at which one image is convolved: rows of its patch matrix.
+    fn positions(&self) -> usize {
+        self.conv_height() * self.conv_width()
+    }
+
+    /// Elements under the kernel at one position: columns of the patch matrix.
+    fn patch_len(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.channels
+    }
+
+    /// Elements of one image's result.
+    fn pooled_len(&self) -> usize {
+        self.pooled_height() * self.pooled_width() * self.filters
+    }
+}

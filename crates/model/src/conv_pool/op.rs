@@ -1,0 +1,136 @@
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, bail};
+
+use super::Geometry;
+use super::cpu::{self, Real, Wanted};
+use crate::Activation;
+
+/// One forward of the layer. It keeps which element won each window for the backward of that
+/// forward, so every call of the layer makes its own.
+pub(super) struct ConvPool {
+    geometry: Geometry,
+    activation: Activation,
+    winners: OnceLock<Vec<u8>>,
+}
+
+impl ConvPool {
+    pub(super) fn new(geometry: Geometry, activation: Activation) -> Self {
+        Self {
+            geometry,
+            activation,
+            winners: OnceLock::new(),
+        }
+    }
+
+    fn forward<T: Real>(&self, inputs: [(&CpuStorage, &Layout); 3]) -> Result<CpuStorage> {
+        let [
+            (x, x_layout),
+            (filters, filters_layout),
+            (bias, bias_layout),
+        ] = inputs;
+        let (pooled, winners) = cpu::forward(
+            &self.geometry,
+            self.activation,
+            contiguous::<T>(x, x_layout)?,
+            contiguous::<T>(filters, filters_layout)?,
+            contiguous::<T>(bias, bias_layout)?,
+        );
+        if self.winners.set(winners).is_err() {
+            bail!("conv_pool: one op instance ran forward twice");
+        }
+        Ok(T::to_cpu_storage_owned(pooled))
+    }
+
+    fn backward<T: Real>(
+        &self,
+        [x, filters, bias, gradient]: [&Tensor; 4],
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some(winners) = self.winners.get() else {
+            bail!("conv_pool: backward before forward");
+        };
+        let wanted = Wanted {
+            x: x.track_op(),
+            filters: filters.track_op(),
+            bias: bias.track_op(),
+        };
+        let gradients = {
+            let (x, x_layout) = x.storage_and_layout();
+            let (filters, filters_layout) = filters.storage_and_layout();
+            let (gradient, gradient_layout) = gradient.storage_and_layout();
+            cpu::backward(
+                &self.geometry,
+                wanted,
+                contiguous::<T>(on_cpu(&x)?, x_layout)?,
+                contiguous::<T>(on_cpu(&filters)?, filters_layout)?,
+                contiguous::<T>(on_cpu(&gradient)?, gradient_layout)?,
+                winners,
+            )
+        };
+        let tensor =
+            |values: Vec<T>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
+        Ok((
+            gradients.x.map(|g| tensor(g, x)).transpose()?,
+            gradients.filters.map(|g| tensor(g, filters)).transpose()?,
+            gradients.bias.map(|g| tensor(g, bias)).transpose()?,
+        ))
+    }
+}
+
+fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
+    match storage {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => bail!("conv_pool: a gradient on another device than the CPU"),
+    }
+}
+
+fn contiguous<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("conv_pool: the op was given a tensor that is not contiguous");
+    };
+    Ok(&T::cpu_storage_as_slice(storage)?[start..end])
+}
+
+impl CustomOp3 for ConvPool {
+    fn name(&self) -> &'static str {
+        "conv-pool"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        filters: &CpuStorage,
+        filters_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let inputs = [
+            (x, x_layout),
+            (filters, filters_layout),
+            (bias, bias_layout),
+        ];
+        let pooled = match x {
+            CpuStorage::F64(_) => self.forward::<f64>(inputs)?,
+            _ => self.forward::<f32>(inputs)?,
+        };
+        let g = &self.geometry;
+        let shape = (g.images, g.pooled_height(), g.pooled_width(), g.filters);
+        Ok((pooled, shape.into()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        filters: &Tensor,
+        bias: &Tensor,
+        _pooled: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let tensors = [x, filters, bias, &gradient.contiguous()?];
+        match x.dtype() {
+            DType::F64 => self.backward::<f64>(tensors),
+            _ => self.backward::<f32>(tensors),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! A trained network in one safetensors file: the weights, and in the `__metadata__` header what
+//! is needed to use them.
+//!
+//! The tensors have PyTorch's names and shapes (`conv1.weight` (O, C, 5, 5), …), f32 or f64.
+//! The header is strings, structured values as JSON:
+//!
+//! | key | value |
+//! |---|---|
+//! | `format` | `pt`, which tools take as PyTorch's layout |
+//! | `format_version` | `1.0`: a reader of 1.x reads every 1.y |
+//! | `producer`, `version` | what wrote the file, and its version |
+//! | `net` | [`LeNetConfig`] |
+//! | `input`, `embedding` | (C, H, W) and D once more, for readers that do not know `net` |
+//! | `normalisation` | [`Preprocessing`] |
+//! | `threshold` | pairs closer than this distance are similar; absent before calibration |
+//! | `classes` | names of the classes, in the order of their labels |
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor, Var};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorInfo, TensorView};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{LeNet, LeNetConfig, ModelError, Parameter, Result};
+
+const FORMAT_VERSION: &str = "1.0";
+
+/// How an image's bytes become the network's input: (byte · scale − mean) / std.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// Multiplies the byte, 0 to 255; above 0. Caffe's MNIST example has 1/256.
+    pub scale: f32,
+    /// Is subtracted after scaling.
+    pub mean: f32,
+    /// Divides last; above 0.
+    pub std: f32,
+    /// Pixels of the square that a drawing's ink is fitted into before it is centred; MNIST: 20.
+    pub ink_side: u32,
+}
+
+/// What a model file says besides the weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelFile {
+    /// The network.
+    pub config: LeNetConfig,
+    /// What its images went through.
+    pub preprocessing: Preprocessing,
+    /// The calibrated verification threshold, an embedding distance; `None` before calibration.
+    pub threshold: Option<f64>,
+    /// Names of the classes it was trained on, in the order of their labels.
+    pub classes: Vec<String>,
+    /// Version of the program that wrote the file.
+    pub version: String,
+}
+
+impl ModelFile {
+    fn validate(&self) -> Result<()> {
+        let p = &self.preprocessing;
+        let positive = |x: f32| x.is_finite() && x > 0.0;
+        if !(positive(p.scale) && p.mean.is_finite() && positive(p.std)) {
+            return Err(ModelError::Header {
+                key: "normalisation",
+                problem: format!("needs a finite mean, and scale and std above 0: {p:?}"),
+            });
+        }
+        if let Some(threshold) = self.threshold.filter(|t| !(t.is_finite() && *t >= 0.0)) {
+            return Err(ModelError::Header {
+                key: "threshold",
+                problem: format!("is {threshold}: a distance is finite and at least 0"),
+            });
+        }
+        Ok(())
+    }
+
+    fn to_header(&self) -> BTreeMap<&'static str, String> {
+        let c = &self.config;
+        let mut header = BTreeMap::from([
+            ("format", "pt".to_string()),
+            ("format_version", FORMAT_VERSION.into()),
+            ("producer", "siamese network in Rust, on candle".into()),
+            ("version", self.version.clone()),
+            ("net", json(c)),
+            ("input", json(&c.input)),
+            ("embedding", json(&c.embedding)),
+            ("normalisation", json(&self.preprocessing)),
+            ("classes", json(&self.classes)),
+        ]);
+        if let Some(threshold) = self.threshold {
+            header.insert("threshold", json(&threshold));
+        }
+        header
+    }
+
+    fn from_header(header: &HashMap<String, String>) -> Result<Self> {
+        let format: String = entry(header, "format_version")?.clone();
+        let major = |version: &str| {
+            version
+                .split('.')
+                .next()
+                .and_then(|n| n.parse::<u64>().ok())
+        };
+        match major(&format) {
+            Some(found) if Some(found) <= major(FORMAT_VERSION) => {}
+            Some(_) => {
+                return Err(ModelError::NewerFormat {
+                    found: format,
+                    supported: FORMAT_VERSION,
+                });
+            }
+            None => {
+                return Err(ModelError::Header {
+                    key: "format_version",
+                    problem: format!("is `{format}`, not a version like {FORMAT_VERSION}"),
+                });
+            }
+        }
+        let file = Self {
+            config: parsed(header, "net")?,
+            preprocessing: parsed(header, "normalisation")?,
+            threshold: match header.contains_key("threshold") {
+                true => Some(parsed(header, "threshold")?),
+                false => None,
+            },
+            classes: parsed(header, "classes")?,
+            version: entry(header, "version")?.clone(),
+        };
+        file.validate()?;
+        Ok(file)
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("numbers, strings and structs of them always have a JSON")
+}
+
+fn entry<'a>(header: &'a HashMap<String, String>, key: &'static str) -> Result<&'a String> {
+    header.get(key).ok_or_else(|| ModelError::Header {
+        key,
+        problem: "is missing; was this file written by this program?".into(),
+    })
+}
+
+fn parsed<T: DeserializeOwned>(header: &HashMap<String, String>, key: &'static str) -> Result<T> {
+    let text = entry(header, key)?;
+    serde_json::from_str(text).map_err(|e| ModelError::Header {
+        key,
+        problem: format!("is `{text}`: {e}"),
+    })
+}
+
+/// The bytes of a model file. The same network and `file` give the same bytes.
+///
+/// Not `safetensors::serialize`, which writes the header's entries in the order of a `HashMap`,
+/// another one in every run.
+///
+/// # Errors
+/// A `file.config` that is not the network's, values in `file` that make no sense, weights that
+/// are not finite, and whatever candle reports for the device.
+pub fn to_bytes(net: &LeNet, file: &ModelFile) -> Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Header<'a> {
+        #[serde(rename = "__metadata__")]
+        metadata: BTreeMap<&'static str, String>,
+        #[serde(flatten)]
+        tensors: BTreeMap<&'a str, TensorInfo>,
+    }
+    if file.config != *net.config() {
+        return Err(ModelError::Header {
+            key: "net",
+            problem: format!(
+                "describes another network ({:?}) than the one to be stored ({:?})",
+                file.config,
+                net.config()
+            ),
+        });
+    }
+    file.validate()?;
+    let mut parameters: Vec<&Parameter> = net.parameters().iter().collect();
+    parameters.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut data = Vec::new();
+    let mut tensors = BTreeMap::new();
+    for Parameter { name, var, .. } in parameters {
+        let start = data.len();
+        let values = var.flatten_all()?;
+        let dtype = match values.dtype() {
+            DType::F64 => {
+                let values = finite(name, values.to_vec1::<f64>()?)?;
+                data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+                Dtype::F64
+            }
+            _ => {
+                let values = finite(name, values.to_vec1::<f32>()?)?;
+                data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+                Dtype::F32
+            }
+        };
+        let info = TensorInfo {
+            dtype,
+            shape: var.dims().to_vec(),
+            data_offsets: (start, data.len()),
+        };
+        tensors.insert(name.as_str(), info);
+    }
+    let metadata = file.to_header();
+    let mut header = json(&Header { metadata, tensors }).into_bytes();
+    // The format's readers want the data aligned to 8 bytes; spaces are its padding.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut header);
+    bytes.append(&mut data);
+    Ok(bytes)
+}
+
+/// The network in the bytes of a model file, on `device`, in the element type it was stored in.
+///
+/// # Errors
+/// Bytes that are not a whole safetensors file; a header that is missing, incomplete, of a newer
+/// major format version or describes no network; a tensor that is missing, unknown, of another
+/// shape or type than the header's network has, or not finite.
+pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(LeNet, ModelFile)> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes)?;
+    let tensors = SafeTensors::deserialize(bytes)?;
+    let header = metadata.metadata().clone().unwrap_or_default();
+    let file = ModelFile::from_header(&header)?;
+    let shapes = file.config.parameter_shapes()?;
+    let mut unknown = tensors.names();
+    unknown.retain(|name| !shapes.iter().any(|(known, ..)| known == name));
+    unknown.sort_unstable();
+    if let Some(name) = unknown.first() {
+        return Err(wrong(name, "is not part of the network in the header"));
+    }
+    let mut dtype = None;
+    let mut parameters = Vec::new();
+    for (name, role, shape) in shapes {
+        let Ok(view) = tensors.tensor(&name) else {
+            return Err(wrong(&name, "is missing"));
+        };
+        if view.shape() != shape {
+            let found = view.shape();
+            let problem = format!("has shape {found:?}, the network needs {shape:?}");
+            return Err(wrong(&name, problem));
+        }
+        let dtype = *dtype.get_or_insert(view.dtype());
+        if view.dtype() != dtype {
+            let problem = format!("is {:?} where others are {dtype:?}", view.dtype());
+            return Err(wrong(&name, problem));
+        }
+        let values = values(&name, &view)?.reshape(shape)?.to_device(device)?;
+        parameters.push(Parameter {
+            name,
+            role,
+            var: Var::from_tensor(&values)?,
+        });
+    }
+    Ok((
+        LeNet::from_parameters(file.config.clone(), parameters),
+        file,
+    ))
+}
+
+/// Reads a model file.
+///
+/// # Errors
+/// [`ModelError::Open`], which names `path`, with the file system's or [`from_bytes`]' reason.
+pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<(LeNet, ModelFile)> {
+    let path = path.as_ref();
+    std::fs::read(path)
+        .map_err(ModelError::from)
+        .and_then(|bytes| from_bytes(&bytes, device))
+        .map_err(|source| ModelError::Open {
+            path: path.into(),
+            source: Box::new(source),
+        })
+}
+
+fn wrong(name: &str, problem: impl Into<String>) -> ModelError {
+    ModelError::Tensor {
+        name: name.into(),
+        problem: problem.into(),
+    }
+}
+
+fn values(name: &str, view: &TensorView) -> Result<Tensor> {
+    let cpu = &Device::Cpu;
+    let values = match view.dtype() {
+        Dtype::F32 => {
+            let values = view.data().as_chunks().0.iter();
+            let values = values.map(|b| f32::from_le_bytes(*b)).collect();
+            Tensor::new(finite(name, values)?, cpu)
+        }
+        Dtype::F64 => {
+            let values = view.data().as_chunks().0.iter();
+            let values = values.map(|b| f64::from_le_bytes(*b)).collect();
+            Tensor::new(finite(name, values)?, cpu)
+        }
+        other => return Err(wrong(name, format!("is {other:?}, not F32 or F64"))),
+    };
+    Ok(values?)
+}
+
+fn finite<T: Copy + Into<f64>>(name: &str, values: Vec<T>) -> Result<Vec<T>> {
+    match values.iter().position(|&v| !v.into().is_finite()) {
+        None => Ok(values),
+        Some(i) => {
+            let value: f64 = values[i].into();
+            Err(wrong(name, format!("has the value {value} at place {i}")))
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The whole network: sizes, initialisation, and its gradient against central differences.
+
+mod gradient;
+
+use candle_core::{DType, Device, Result, Tensor};
+use gradient::worst_difference;
+use model::{Activation, Hidden, LeNet, LeNetConfig, Role};
+use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const CPU: &Device = &Device::Cpu;
+
+fn rng() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(11)
+}
+
+fn configs() -> [LeNetConfig; 2] {
+    [LeNetConfig::caffe(2), LeNetConfig::relu(2)]
+}
+
+/// Images as MNIST's after normalisation: strokes in the middle of a background that is the same
+/// everywhere, so that most pooling windows of the first layer are ties.
+fn digits(n: usize, dtype: DType) -> Tensor {
+    let (mut rng, mut pixels) = (rng(), vec![-0.4242; n * 28 * 28]);
+    for (i, pixel) in pixels.iter_mut().enumerate() {
+        let (y, x) = (i / 28 % 28, i % 28);
+        if (9..19).contains(&y) && (9..19).contains(&x) {
+            *pixel = rng.random_range(-0.4242..2.8);
+        }
+    }
+    let images = Tensor::from_vec(pixels, (n, 1, 28, 28), CPU).unwrap();
+    images.to_dtype(dtype).unwrap()
+}
+
+/// Random biases besides random weights: under zero biases a blank window would sit on the
+/// ReLU's kink, where there is no gradient to compare.
+fn with_random_biases(config: LeNetConfig) -> LeNet {
+    let mut rng = rng();
+    let net = LeNet::new(config, DType::F64, CPU, &mut rng).unwrap();
+    for p in net.parameters().iter().filter(|p| p.role == Role::Bias) {
+        let values = (0..p.var.elem_count()).map(|_| rng.random_range(-0.1..0.1));
+        let values = Tensor::from_vec(values.collect::<Vec<f64>>(), p.var.shape(), CPU);
+        p.var.set(&values.unwrap()).unwrap();
+    }
+    net
+}
+
+/// The squared distance of a similar pair, the squared hinge of a dissimilar one, and the squared
+/// embeddings: a loss of distances alone would leave `feat.bias`, which both sides share, at 0.
+fn contrastive(net: &LeNet, images: &Tensor) -> Result<Tensor> {
+    let (a, b) = net.forward_pair(images).unwrap();
+    let squared = (&a - &b)?.sqr()?.sum(1)?;
+    let hinges = (4.0 - squared.sqrt()?)?.relu()?.sqr()?;
+    let similar = Tensor::new(&[1f64, 0.0], CPU)?;
+    let pairs = ((&similar * squared)? + ((1.0 - &similar)? * hinges)?)?;
+    Tensor::cat(
+        &[pairs, a.sqr()?.flatten_all()?, b.sqr()?.flatten_all()?],
+        0,
+    )
+}
+
+#[test]
+fn gradient_of_every_parameter_is_the_central_differences() {
+    for config in configs() {
+        let net = with_random_biases(config.clone());
+        let images = digits(4, DType::F64);
+        for parameter in net.parameters() {
+            let stride = parameter.var.elem_count().div_ceil(25);
+            let terms = || contrastive(&net, &images);
+            let worst = worst_difference(&parameter.var, stride, terms).unwrap();
+            assert!(worst < 1e-6, "{} of {config:?}: {worst:e}", parameter.name);
+        }
+    }
+}
+
+/// PyTorch's layout throughout: NCHW, `flatten(1)`, weights (outputs, inputs).
+#[test]
+fn embeddings_are_those_of_the_network_in_nchw() {
+    for config in configs() {
+        let net = with_random_biases(config.clone());
+        let var = |i: usize| net.parameters()[i].var.as_tensor();
+        let (images, mut x) = (digits(3, DType::F64), digits(3, DType::F64));
+        for (weight, bias) in [(var(0), var(1)), (var(2), var(3))] {
+            let conv = x.conv2d(weight, 0, 1, 1, 1).unwrap();
+            let bias = bias.reshape((1, (), 1, 1)).unwrap();
+            let sum = conv.broadcast_add(&bias).unwrap();
+            let activated = match config.conv_activation {
+                Activation::Linear => sum,
+                Activation::Relu => sum.relu().unwrap(),
+            };
+            x = activated.max_pool2d(2).unwrap();
+        }
+        x = x.flatten_from(1).unwrap();
+        for i in [4, 6, 8] {
+            let sum = x.matmul(&var(i).t().unwrap()).unwrap();
+            x = sum.broadcast_add(var(i + 1)).unwrap();
+            let hidden = config.hidden.get(i / 2 - 2);
+            if hidden.is_some_and(|h| h.activation == Activation::Relu) {
+                x = x.relu().unwrap();
+            }
+        }
+        let difference = (net.forward(&images).unwrap() - &x).unwrap().abs().unwrap();
+        let worst = difference.max_all().unwrap().to_scalar::<f64>().unwrap();
+        assert!(worst < 1e-12, "{config:?}: {worst:e}");
+    }
+}
+
+#[test]
+fn caffes_network_has_its_names_shapes_and_431_102_parameters() {
+    let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
+    let found: Vec<(&str, &[usize])> = net
+        .parameters()
+        .iter()
+        .map(|p| (p.name.as_str(), p.var.dims()))
+        .collect();
+    let expected: [(&str, &[usize]); 10] = [
+        ("conv1.weight", &[20, 1, 5, 5]),
+        ("conv1.bias", &[20]),
+        ("conv2.weight", &[50, 20, 5, 5]),
+        ("conv2.bias", &[50]),
+        ("ip1.weight", &[500, 800]),
+        ("ip1.bias", &[500]),
+        ("ip2.weight", &[10, 500]),
+        ("ip2.bias", &[10]),
+        ("feat.weight", &[2, 10]),
+        ("feat.bias", &[2]),
+    ];
+    assert_eq!(found, expected);
+    let count: usize = net.parameters().iter().map(|p| p.var.elem_count()).sum();
+    assert_eq!(count, 431_102);
+}
+
+#[test]
+fn weights_fill_caffes_xavier_range_and_biases_are_zero() {
+    for config in configs() {
+        let net = LeNet::new(config, DType::F64, CPU, &mut rng()).unwrap();
+        for p in net.parameters() {
+            let values: Vec<f64> = p.var.flatten_all().unwrap().to_vec1().unwrap();
+            if p.role == Role::Bias {
+                assert!(values.iter().all(|&v| v == 0.0), "{}", p.name);
+                continue;
+            }
+            let fan_in: usize = p.var.dims()[1..].iter().product();
+            let bound = (3.0 / fan_in as f64).sqrt();
+            assert!(values.iter().all(|v| v.abs() <= bound), "{}", p.name);
+            // A uniform variable's variance is bound²/3; 4 standard errors of its estimate.
+            let n = values.len() as f64;
+            let variance = values.iter().map(|v| v * v).sum::<f64>() / n;
+            let error = 4.0 * (0.8 / n).sqrt();
+            let ratio = variance / (bound * bound / 3.0);
+            assert!((ratio - 1.0).abs() < error, "{}: {ratio}", p.name);
+        }
+    }
+}
+
+#[test]
+fn one_seed_gives_one_network_in_f32_and_f64() {
+    for config in configs() {
+        let net = |dtype| LeNet::new(config.clone(), dtype, CPU, &mut rng()).unwrap();
+        let (single, double, again) = (net(DType::F32), net(DType::F64), net(DType::F32));
+        let values = |net: &LeNet, i: usize| -> Vec<f32> {
+            let var = net.parameters()[i].var.to_dtype(DType::F32).unwrap();
+            var.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        for i in 0..single.parameters().len() {
+            assert_eq!(values(&single, i), values(&double, i));
+            assert_eq!(values(&single, i), values(&again, i));
+        }
+        let embed = |net: &LeNet, dtype| net.forward(&digits(5, dtype)).unwrap();
+        let difference = (embed(&single, DType::F32).to_dtype(DType::F64).unwrap()
+            - embed(&double, DType::F64))
+        .unwrap();
+        let worst = difference.abs().unwrap().max_all().unwrap();
+        assert!(worst.to_scalar::<f64>().unwrap() < 1e-5);
+    }
+    let mut other = ChaCha8Rng::seed_from_u64(rng().next_u64());
+    let other = LeNet::new(LeNetConfig::caffe(2), DType::F32, CPU, &mut other).unwrap();
+    let same = LeNet::new(LeNetConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
+    let first = |net: &LeNet| {
+        net.parameters()[0]
+            .var
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+    };
+    assert_ne!(first(&other).unwrap(), first(&same).unwrap());
+}
+
+#[test]
+fn a_pair_is_embedded_as_each_image_alone() {
+    let net = LeNet::new(LeNetConfig::relu(3), DType::F32, CPU, &mut rng()).unwrap();
+    let images = digits(6, DType::F32);
+    let (a, b) = net.forward_pair(&images).unwrap();
+    assert_eq!((a.dims(), b.dims()), (&[3, 3][..], &[3, 3][..]));
+    for i in 0..6 {
+        let alone = net.forward(&images.narrow(0, i, 1).unwrap()).unwrap();
+        let side = if i < 3 { &a } else { &b };
+        let paired = side.narrow(0, i % 3, 1).unwrap();
+        let difference = (alone - paired).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(difference.to_scalar::<f32>().unwrap() < 1e-6, "image {i}");
+    }
+}
+
+#[test]
+fn other_image_sizes_and_no_hidden_layer_work() {
+    let config = LeNetConfig {
+        input: [3, 16, 21],
+        hidden: vec![],
+        ..LeNetConfig::relu(4)
+    };
+    let net = LeNet::new(config, DType::F32, CPU, &mut rng()).unwrap();
+    let images = Tensor::ones((2, 3, 16, 21), DType::F32, CPU).unwrap();
+    assert_eq!(net.forward(&images).unwrap().dims(), [2, 4]);
+}
+
+#[test]
+fn images_of_another_shape_are_refused() {
+    let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
+    for shape in [
+        &[2, 1, 28, 27][..],
+        &[2, 3, 28, 28],
+        &[0, 1, 28, 28],
+        &[28, 28],
+        &[],
+    ] {
+        let images = Tensor::zeros(shape, DType::F32, CPU).unwrap();
+        let error = net.forward(&images).unwrap_err().to_string();
+        let expected = format!("images must be (N, 1, 28, 28) with N ≥ 1, found shape {shape:?}");
+        assert_eq!(error, expected);
+        assert!(net.forward_pair(&images).is_err());
+    }
+    let odd = digits(3, DType::F32);
+    let error = net.forward_pair(&odd).unwrap_err().to_string();
+    assert!(error.contains("(2B, C, H, W)"), "{error}");
+    let error = net.forward(&digits(2, DType::F64)).unwrap_err().to_string();
+    assert!(error.contains("found F32"), "{error}");
+    let half = LeNet::new(LeNetConfig::caffe(2), DType::F16, CPU, &mut rng());
+    assert!(half.unwrap_err().to_string().contains("f32 or f64"));
+}
+
+#[test]
+fn a_configuration_that_is_no_network_is_refused_by_field() {
+    let relu = || LeNetConfig::relu(2);
+    let hidden = |units| Hidden {
+        units,
+        activation: Activation::Relu,
+    };
+    #[rustfmt::skip]
+    let cases = [
+        (LeNetConfig { input: [0, 28, 28], ..relu() }, "input is [0, 28, 28]"),
+        (LeNetConfig { input: [1, 28, 15], ..relu() }, "input is 28×15: two 5×5"),
+        (LeNetConfig { input: [1, 3, 28], ..relu() }, "need at least 16×16"),
+        (LeNetConfig { channels: [32, 0], ..relu() }, "channels is [32, 0]"),
+        (LeNetConfig { hidden: vec![hidden(8), hidden(0)], ..relu() }, "hidden[1].units is [0]"),
+        (LeNetConfig { embedding: 0, ..relu() }, "embedding is [0]"),
+        (LeNetConfig { embedding: usize::MAX, ..relu() }, "feat would have weights of"),
+        (LeNetConfig { channels: [1, usize::MAX], ..relu() }, "channels has"),
+    ];
+    for (config, message) in cases {
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.contains(message), "{error} / {message}");
+        let new = LeNet::new(config, DType::F32, CPU, &mut rng());
+        assert_eq!(new.unwrap_err().to_string(), error);
+    }
+    for config in configs() {
+        config.validate().unwrap();
+    }
+}
+
+#[test]
+fn a_configuration_with_an_unknown_field_is_refused() {
+    let text = serde_json::to_string(&LeNetConfig::caffe(2)).unwrap();
+    let back: LeNetConfig = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, LeNetConfig::caffe(2));
+    let text = text.replacen('{', r#"{"dropout":0.5,"#, 1);
+    let error = serde_json::from_str::<LeNetConfig>(&text).unwrap_err();
+    assert!(error.to_string().contains("dropout"), "{error}");
+}

@@ -8,6 +8,12 @@ use crate::{Activation, ModelError, Result, conv_pool};
 /// Side of both convolutions' kernels.
 const KERNEL: usize = 5;
 
+/// Units of a layer, and sides of an image, at most; far beyond what a LeNet is good for.
+const MOST_UNITS: usize = 1 << 16;
+
+/// Values of one weight at most: 1 GiB of f32.
+const MOST_WEIGHTS: usize = 1 << 28;
+
 /// A fully connected layer between the trunk and the embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,8 +84,8 @@ impl LeNetConfig {
     }
 
     /// # Errors
-    /// [`ModelError::Config`] for a size of 0, or one so large that a tensor's size overflows,
-    /// and for an image too small for the two convolutions and pools: 16×16 is the smallest.
+    /// [`ModelError::Config`] for a size of 0, for layers too large to be meant, and for an image
+    /// too small for the two convolutions and pools: 16×16 is the smallest.
     pub fn validate(&self) -> Result<()> {
         self.parameter_shapes().map(|_| ())
     }
@@ -99,8 +105,8 @@ impl LeNetConfig {
             sizes.push((format!("hidden[{i}].units"), vec![hidden.units]));
         }
         for (field, sizes) in sizes {
-            if sizes.contains(&0) {
-                let found = format!("is {sizes:?}: every size must be at least 1");
+            if !sizes.iter().all(|size| (1..=MOST_UNITS).contains(size)) {
+                let found = format!("is {sizes:?}: every size must be from 1 to {MOST_UNITS}");
                 return Err(problem(&field, found));
             }
         }
@@ -139,13 +145,13 @@ impl LeNetConfig {
     pub(crate) fn parameter_shapes(&self) -> Result<Vec<(String, Role, Vec<usize>)>> {
         let mut parameters = Vec::new();
         for (layer, weight) in self.layers()? {
-            let bytes = weight
+            let values = weight
                 .iter()
-                .try_fold(8usize, |n, &size| n.checked_mul(size));
-            if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {
+                .try_fold(1usize, |n, &size| n.checked_mul(size));
+            if values.is_none_or(|values| values > MOST_WEIGHTS) {
                 return Err(ModelError::Config {
                     field: layer,
-                    problem: format!("would have weights of {weight:?}: too many to address"),
+                    problem: format!("would have {weight:?} weights; {MOST_WEIGHTS} are the most"),
                 });
             }
             let bias = vec![weight[0]];

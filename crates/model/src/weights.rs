@@ -12,7 +12,7 @@
 //! | `net` | [`LeNetConfig`] |
 //! | `input`, `embedding` | (C, H, W) and D once more, for readers that do not know `net` |
 //! | `normalisation` | [`Preprocessing`] |
-//! | `threshold` | pairs closer than this distance are similar; absent before calibration |
+//! | `threshold` | pairs at this distance or closer are similar; absent before calibration |
 //! | `classes` | names of the classes, in the order of their labels |
 
 use std::collections::{BTreeMap, HashMap};

@@ -216,10 +216,17 @@ fn a_header_that_is_missing_or_wrong_is_refused_by_key() {
 
 #[test]
 fn a_network_too_large_to_exist_is_refused_before_anything_is_allocated() {
-    let net = serde_json::to_string(&LeNetConfig::caffe(usize::MAX)).unwrap();
-    assert!(error(&with_entry("net", &net)).contains("too many to address"));
-    let net = serde_json::to_string(&LeNetConfig::caffe(1 << 40)).unwrap();
-    assert!(error(&with_entry("net", &net)).contains("`feat.weight` has shape [2, 10]"));
+    let refusal = |config: LeNetConfig| {
+        let net = serde_json::to_string(&config).unwrap();
+        error(&with_entry("net", &net))
+    };
+    assert!(refusal(LeNetConfig::caffe(usize::MAX)).contains("from 1 to 65536"));
+    let wide = LeNetConfig {
+        channels: [60_000; 2],
+        ..LeNetConfig::caffe(2)
+    };
+    assert!(refusal(wide).contains("conv2"));
+    assert!(refusal(LeNetConfig::caffe(60_000)).contains("`feat.weight` has shape [2, 10]"));
 }
 
 #[test]

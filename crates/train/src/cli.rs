@@ -60,7 +60,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "D")]
     pub embedding: Option<u32>,
     /// Margin of the loss [default: 1]
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
     pub margin: Option<f64>,
     /// The loss's formula: hadsell, legacy, squared, exponential-l1, exponential-l2
     #[arg(long, value_name = "NAME")]
@@ -69,7 +69,7 @@ pub struct FitArgs {
     #[arg(long, value_name = "NAME")]
     pub pairing: Option<String>,
     /// Learning rate that the schedule starts from
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
     /// Where all randomness comes from [default: 1]
     #[arg(long, value_name = "N")]
@@ -132,7 +132,7 @@ pub struct VerifyArgs {
     /// The other
     pub second: PathBuf,
     /// The distance up to which two pictures show the same thing [default: the model's own]
-    #[arg(long, value_name = "D")]
+    #[arg(long, value_name = "D", allow_negative_numbers = true)]
     pub threshold: Option<f64>,
     /// How to speak.
     #[command(flatten)]

@@ -19,6 +19,9 @@ use crate::optimiser::{OptimiserConfig, Rule};
 use crate::schedule::{Policy, Schedule};
 use crate::usage::usage;
 
+/// They are held in memory at once: a few hundred MB for this many.
+const MOST_EVALUATION_PAIRS: usize = 10_000_000;
+
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,16 +127,25 @@ impl FromStr for Length {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // As steps of a millisecond, 50 days; as epochs, no number of steps that overflows.
+        const MOST: u64 = u32::MAX as u64;
         let parsed = text.split_once(' ').and_then(|(count, unit)| {
-            let count = count.parse().ok().filter(|&count| count > 0)?;
+            let count = count
+                .parse()
+                .ok()
+                .filter(|count| (1..=MOST).contains(count))?;
             match unit {
                 "steps" => Some(Self::Steps(count)),
                 "epochs" => Some(Self::Epochs(count)),
                 _ => None,
             }
         });
-        parsed
-            .ok_or_else(|| format!("{text:?} is no length: write \"40 epochs\" or \"5000 steps\""))
+        parsed.ok_or_else(|| {
+            format!(
+                "{text:?} is no length: write \"40 epochs\" or \"5000 steps\", with a number from \
+                 1 to {MOST}"
+            )
+        })
     }
 }
 
@@ -169,7 +181,7 @@ impl Preset {
                 seed: 1,
                 training: TrainingConfig {
                     length: Length::Epochs(60),
-                    pairs_per_batch: 128,
+                    pairs_per_batch: 64,
                     log_every: 10,
                     checkpoint_seconds: 30,
                 },
@@ -190,7 +202,7 @@ impl Preset {
                 },
                 optimiser: OptimiserConfig {
                     rule: Rule::AdamW,
-                    learning_rate: 1e-3,
+                    learning_rate: 2e-3,
                     weight_decay: 1e-4,
                     bias_rate: 1.0,
                     momentum: 0.9,
@@ -213,7 +225,6 @@ impl Preset {
                 RunConfig {
                     training: TrainingConfig {
                         length: Length::Steps(50_000),
-                        pairs_per_batch: 64,
                         log_every: 100,
                         ..base.training
                     },
@@ -254,7 +265,8 @@ impl Preset {
 impl RunConfig {
     /// Reads a whole configuration, as a run folder has it.
     pub fn read(path: &Path) -> Result<Self> {
-        Overlay::new(Preset::Default)?.file(path)?.finish()
+        let overlay = Overlay::new(Preset::Default)?.file(path)?;
+        overlay.finish().with_context(|| path.display().to_string())
     }
 
     /// As `config.toml` has it.
@@ -271,10 +283,12 @@ impl RunConfig {
         positive("training.pairs_per_batch", settings.pairs_per_batch as u64)?;
         positive("training.log_every", settings.log_every)?;
         positive("schedule.step_size", self.schedule.step_size)?;
-        if self.data.evaluation_pairs < 2 {
-            return Err(usage(
-                "data.evaluation_pairs must be at least 2, one of each kind",
-            ));
+        if !(2..=MOST_EVALUATION_PAIRS).contains(&self.data.evaluation_pairs) {
+            return Err(usage(format!(
+                "data.evaluation_pairs is {}; it must be at least 2, one of each kind, and at most \
+                 {MOST_EVALUATION_PAIRS}",
+                self.data.evaluation_pairs
+            )));
         }
         if self.seed > i64::MAX as u64 {
             return Err(usage(format!(
@@ -380,9 +394,12 @@ impl Overlay {
     pub fn file(mut self, path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        let table: Table = text
-            .parse()
-            .map_err(|error| usage(format!("{} is not TOML: {error}", path.display())))?;
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+            let (path, problem) = (path.display(), error.message());
+            usage(format!("{path} is not TOML: line {line}: {problem}"))
+        })?;
         lay(&mut self.0, table, "")
             .map_err(|error| usage(format!("{}: {error}", path.display())))?;
         Ok(self)
@@ -419,7 +436,10 @@ impl Overlay {
         let config: RunConfig = self
             .0
             .try_into()
-            .map_err(|error: toml::de::Error| usage(error.to_string().trim_end()))?;
+            // It names the key on a line of its own.
+            .map_err(|error: toml::de::Error| {
+                usage(error.to_string().trim_end().replace('\n', " "))
+            })?;
         config.validate()?;
         Ok(config)
     }

@@ -7,11 +7,12 @@ use candle_core::{Device, Tensor};
 use data::batch_of;
 
 use crate::cli::EmbedArgs;
-use crate::evaluation::embed as forward;
+use crate::evaluation::Embedded;
 use crate::fit::load;
 use crate::pictures::Viewer;
 use crate::progress::Voice;
 use crate::run_folder::{RunFolder, write_whole};
+use crate::usage::usage;
 
 /// Embeddings, what was embedded, and what it was called or labelled.
 struct Content {
@@ -65,13 +66,19 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
 }
 
 fn test_images(args: &EmbedArgs, viewer: &Viewer) -> Result<Content> {
+    if args.run.is_file() {
+        return Err(usage(
+            "a model file has no test images: give pictures, or the run folder it is from",
+        ));
+    }
     let config = RunFolder::open(&args.run)?.config()?;
     let test = load(&config)?.test;
-    let input = batch_of(&test, 0..test.len(), &config.transform.evaluation());
+    let transform = config.transform.evaluation();
+    let Embedded { values, labels, .. } = Embedded::new(&viewer.net, &test, &transform)?;
     Ok(Content {
-        embeddings: forward(&viewer.net, input.clone(), test.len())?,
-        input,
-        labels: Some(test.labels().to_vec()),
+        input: batch_of(&test, 0..test.len(), &transform),
+        embeddings: values,
+        labels: Some(labels),
         header: HashMap::new(),
     })
 }

@@ -23,12 +23,9 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let (net, threshold) = calibrated(&run)?;
     let dataset = load(&config)?;
     let figures = Assessment::new(&net, &config, &dataset, threshold)?.figures;
-    match Voice::new(args.voice.quiet, args.voice.json) {
-        Voice::People => print!("{figures}"),
-        Voice::Json => println!("{}", serde_json::to_string(&figures)?),
-        Voice::Quiet => {}
-    }
-    Ok(())
+    let voice = Voice::new(args.voice.quiet, args.voice.json);
+    voice.give(&figures)?;
+    voice.emit(&figures)
 }
 
 /// Makes a finished run's report again.

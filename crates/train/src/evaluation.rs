@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use data::{Compose, Dataset, LabelledImages, Pair, Purpose, balanced_pairs, batch_of, stream};
 use loss_kernel::ContrastiveLoss;
@@ -126,10 +126,20 @@ impl Checkup {
         let loss = config.loss.build();
         let validation = Embedded::new(net, &dataset.validation, &transform)?;
         let test = Embedded::new(net, &dataset.test, &transform)?;
+        let validation_loss = validation.loss(loss, &pairs.validation)?;
+        let test_loss = test.loss(loss, &pairs.test)?;
+        // JSON has no such numbers, and what made them is not what would fail next.
+        for loss in [validation_loss, test_loss] {
+            ensure!(
+                loss.is_finite(),
+                "the loss is {loss} on images held out: the network has diverged; a smaller \
+                 optimiser.learning_rate may help"
+            );
+        }
         Ok(Self {
-            validation_loss: validation.loss(loss, &pairs.validation)?,
+            validation_loss,
             validation_auc: roc(&validation, &pairs.validation)?.auc(),
-            test_loss: test.loss(loss, &pairs.test)?,
+            test_loss,
         })
     }
 }

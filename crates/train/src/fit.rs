@@ -98,6 +98,8 @@ impl Fit {
         let name = name.split(':').next().unwrap_or_default();
         let (net, optimiser) = start(&config, &dataset)?;
         EvaluationPairs::new(&config, &dataset)?;
+        PairSampler::new(dataset.train.labels(), config.data.pairing, config.seed)
+            .context("pairing the training images; hold out fewer with data.validation")?;
         Ok(Self {
             run: RunFolder::create(out, name, &config)?,
             config,
@@ -187,14 +189,14 @@ impl Fit {
             self.progress.seconds = before + started.elapsed().as_secs_f64();
             let step = self.progress.step;
             shown.advance(step, loss);
-            if step % settings.log_every == 0 || step == steps {
+            if step.is_multiple_of(settings.log_every) || step == steps {
                 record(Line::Step {
                     step,
                     loss,
                     learning_rate: rate,
                 })?;
             }
-            if step % epoch == 0 || step == steps {
+            if step.is_multiple_of(epoch) || step == steps {
                 let checkup = Checkup::new(&self.net, &self.config, &self.dataset, &pairs)?;
                 record(Line::Epoch {
                     epoch: step / epoch,
@@ -356,6 +358,14 @@ pub fn load(config: &RunConfig) -> Result<Dataset> {
         return Err(usage(format!(
             "net.input is {:?}, but the images of {} are {found:?}",
             config.net.input, dataset.name
+        )));
+    }
+    let side = height.min(width);
+    if config.transform.shift as usize >= side {
+        return Err(usage(format!(
+            "transform.shift is {}; it must be less than the images' {side} pixels, or nothing of \
+             them may be left",
+            config.transform.shift
         )));
     }
     Ok(dataset)

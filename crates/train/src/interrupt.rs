@@ -1,26 +1,31 @@
-//! Ctrl-C as a request: the step in hand is finished first. A second one ends the program at once.
+//! Ctrl-C, or a request to terminate (SIGTERM), as a wish: the step in hand is finished first. A
+//! second one ends the program at once. SIGHUP is left alone, so that `nohup` works.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
-/// Whether Ctrl-C (or a request to terminate) has come.
+/// What a shell sees of a program that Ctrl-C ended.
+pub const INTERRUPTED: u8 = 130;
+
+/// Whether Ctrl-C, or a request to terminate, has come.
 #[derive(Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Takes over the signals; may be called once.
+    /// Takes over the signals.
     pub fn listen() -> Result<Self> {
-        let flag = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&flag);
-        ctrlc::set_handler(move || {
-            if seen.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-        })
-        .context("cannot listen for Ctrl-C")?;
-        Ok(Self(flag))
+        let seen = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag down and raises it.
+            flag::register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&seen))
+                .and_then(|_| flag::register(signal, Arc::clone(&seen)))
+                .context("cannot listen for Ctrl-C")?;
+        }
+        Ok(Self(seen))
     }
 
     /// Whether to stop.

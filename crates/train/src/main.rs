@@ -28,13 +28,10 @@ use clap::Parser;
 use crate::cli::{Cli, Command, FitArgs};
 use crate::config::{Overlay, RunConfig};
 use crate::fit::{Fit, Outcome};
-use crate::interrupt::Interrupt;
-use crate::progress::Voice;
+use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::progress::{Voice, print, tell};
 use crate::run_folder::RunFolder;
 use crate::usage::UsageError;
-
-/// What a shell sees of a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     // candle puts a backtrace into its errors' text where this is set, and the text is for users.
@@ -50,7 +47,7 @@ fn main() -> ExitCode {
         Some(Command::Report(args)) => evaluate::report(&args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        tell(format_args!("error: {error:#}"));
         match error.downcast_ref::<UsageError>() {
             Some(_) => ExitCode::from(2),
             None => ExitCode::FAILURE,
@@ -65,7 +62,7 @@ fn fit(args: &FitArgs) -> Result<ExitCode> {
         None => {
             let config = configure(args)?;
             if args.print_config {
-                print!("{}", config.to_toml()?);
+                print(config.to_toml()?)?;
                 return Ok(ExitCode::SUCCESS);
             }
             Fit::new(config, args.out.as_deref())?
@@ -74,20 +71,18 @@ fn fit(args: &FitArgs) -> Result<ExitCode> {
     let run = fit.folder().clone();
     match fit.run(voice, &Interrupt::listen()?)? {
         Outcome::Finished(summary) => {
-            if voice == Voice::People {
-                println!("{}", summary.figures);
-                println!(
-                    "{} has the model, the report (report.html) and all else",
-                    run.display()
-                );
-            }
+            voice.give(format_args!(
+                "{}\n{} has the model, the report (report.html) and all else\n",
+                summary.figures,
+                run.display()
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(step) => {
-            eprintln!(
+            tell(format_args!(
                 "stopped after step {step}; go on with `train fit --resume {}`",
                 run.display()
-            );
+            ));
             Ok(ExitCode::from(INTERRUPTED))
         }
     }

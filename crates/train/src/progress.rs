@@ -1,10 +1,11 @@
 //! How a run shows itself while it trains: a bar on a terminal, a line a second elsewhere, JSON for
 //! programs, or nothing.
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -32,18 +33,35 @@ impl Voice {
     /// Says a line to people.
     pub fn say(self, line: &str) {
         if self == Self::People {
-            eprintln!("{line}");
+            tell(line);
         }
+    }
+
+    /// Gives people a result, with its line ends.
+    pub fn give(self, result: impl Display) -> Result<()> {
+        if self == Self::People {
+            print(result)?;
+        }
+        Ok(())
     }
 
     /// Gives programs an object.
     pub fn emit(self, value: &impl Serialize) -> Result<()> {
         if self == Self::Json {
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "{}", serde_json::to_string(value)?)?;
+            print(format!("{}\n", serde_json::to_string(value)?))?;
         }
         Ok(())
     }
+}
+
+/// Writes to standard output. Not `print!`, which panics once a reader such as `head` has gone.
+pub fn print(text: impl Display) -> Result<()> {
+    write!(std::io::stdout().lock(), "{text}").context("cannot write to standard output")
+}
+
+/// Writes a line to standard error. Not `eprintln!`, which would end a run that nobody listens to.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// The progress of a run's steps.
@@ -100,10 +118,10 @@ impl StepProgress {
                 if last.elapsed() >= Duration::from_secs(1) {
                     *last = Instant::now();
                     let left = (self.steps - step) as f64 / rate;
-                    eprintln!(
+                    tell(format_args!(
                         "step {step}/{}  loss {loss:.4}  {pairs:.0} pairs/s  {left:.0} s left",
                         self.steps
-                    );
+                    ));
                 }
             }
             Shown::Nothing => {}

@@ -46,7 +46,7 @@ pub struct Report<'a> {
     pub similar: &'a [f32],
     /// Distances of the test pairs that show different classes.
     pub dissimilar: &'a [f32],
-    /// A pair closer than this is judged similar.
+    /// A pair at this distance or closer is judged similar.
     pub threshold: f64,
     /// The loss's margin: how far dissimilar pairs are pushed apart.
     pub margin: f64,

@@ -31,28 +31,20 @@ pub fn verify(args: &VerifyArgs) -> Result<()> {
     let (a, b) = viewed.embeddings.split_at(viewer.net.config().embedding);
     let distance = euclidean(a, b);
     let same = is_same(distance, threshold);
-    match Voice::new(args.voice.quiet, args.voice.json) {
-        Voice::People => {
-            for (path, treatment) in paths.iter().zip(&viewed.treatment) {
-                eprintln!("{}: {}", path.display(), treatment.join("; "));
-            }
-            println!(
-                "{}: distance {distance:.4}, {} the threshold {threshold:.4}",
-                if same { "the same" } else { "different" },
-                if same { "within" } else { "beyond" },
-            );
-        }
-        Voice::Json => println!(
-            "{}",
-            json!({
-                "same": same,
-                "distance": distance,
-                "threshold": threshold,
-                "embeddings": [a, b],
-                "treatment": viewed.treatment,
-            })
-        ),
-        Voice::Quiet => {}
+    let voice = Voice::new(args.voice.quiet, args.voice.json);
+    for (path, treatment) in paths.iter().zip(&viewed.treatment) {
+        voice.say(&format!("{}: {}", path.display(), treatment.join("; ")));
     }
-    Ok(())
+    voice.give(format_args!(
+        "{}: distance {distance:.4}, {} the threshold {threshold:.4}\n",
+        if same { "the same" } else { "different" },
+        if same { "within" } else { "beyond" },
+    ))?;
+    voice.emit(&json!({
+        "same": same,
+        "distance": distance,
+        "threshold": threshold,
+        "embeddings": [a, b],
+        "treatment": viewed.treatment,
+    }))
 }

@@ -96,9 +96,8 @@ pub fn figure(report: &Report) -> Result<Figure> {
             },
         ],
         caption: format!(
-            "A pair closer than the threshold is judged to show the same thing. Similar pairs should \
-             pile up at the left and dissimilar pairs to the right of the margin, where the loss no \
-             longer pushes them. Mistakes are the similar pairs right of the threshold ({missed} of \
+            "A pair up to the threshold is judged to show the same thing. Similar pairs should \
+             pile up at the left and dissimilar pairs out to the margin and beyond. Mistakes are the similar pairs right of the threshold ({missed} of \
              them) and the dissimilar pairs left of it ({accepted}).{note}"
         ),
     })

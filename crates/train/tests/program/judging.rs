@@ -1,0 +1,93 @@
+use std::fs;
+
+use serde_json::Value;
+
+use crate::scratch::Scratch;
+
+#[test]
+fn evaluate_gives_the_figures_of_the_summary() {
+    let scratch = Scratch::with_run();
+    let printed = scratch.succeeds("evaluate run --json").stdout;
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    let printed = printed.as_object().unwrap();
+    let summary = scratch.json("run/summary.json");
+    for figures in ["verification", "retrieval", "loss"] {
+        assert!(printed.contains_key(figures), "{figures}");
+    }
+    for (name, value) in printed {
+        assert_eq!(value, &summary[name], "{name}");
+    }
+}
+
+#[test]
+fn evaluate_tells_people_the_same_figures() {
+    let scratch = Scratch::with_run();
+    let table = scratch.succeeds("evaluate run").stdout;
+    let summary = scratch.json("run/summary.json");
+    let figure = |path: &str| summary.pointer(path).unwrap().as_f64().unwrap();
+    for (name, value) in [
+        (
+            "pair accuracy",
+            format!("{:.2}%", 100.0 * figure("/verification/accuracy")),
+        ),
+        ("ROC AUC", format!("{:.4}", figure("/verification/auc"))),
+        (
+            "P@1 among test images",
+            format!("{:.2}%", 100.0 * figure("/retrieval/p_at_1")),
+        ),
+    ] {
+        let row = table.lines().find(|row| row.starts_with(name)).unwrap();
+        assert!(row.ends_with(&value), "{row} has no {value}");
+    }
+}
+
+#[test]
+fn evaluate_takes_a_folder_in_mnists_format() {
+    let scratch = Scratch::with_run();
+    fs::create_dir(scratch.path("mnist")).unwrap();
+    let (train, test) = data::digits().unwrap();
+    for (set, images, count) in [("train", train, 60_000), ("t10k", test, 10_000)] {
+        // The digits over and over.
+        let many = |bytes: Vec<u8>, of_each: u32| {
+            let length = (count * of_each) as usize;
+            bytes.into_iter().cycle().take(length).collect::<Vec<u8>>()
+        };
+        let labels = images.labels().iter().map(|&label| label as u8).collect();
+        let header = |magic: u8, sizes: &[u32]| {
+            let sizes = sizes.iter().flat_map(|size| size.to_be_bytes());
+            [0, 0, 8, magic]
+                .into_iter()
+                .chain(sizes)
+                .collect::<Vec<u8>>()
+        };
+        let pixels = many(images.pixels().to_vec(), 784);
+        scratch.write(
+            &format!("mnist/{set}-images-idx3-ubyte"),
+            [header(3, &[count, 28, 28]), pixels].concat(),
+        );
+        scratch.write(
+            &format!("mnist/{set}-labels-idx1-ubyte"),
+            [header(1, &[count]), many(labels, 1)].concat(),
+        );
+    }
+    let printed = scratch
+        .succeeds("evaluate run --data mnist:mnist --json")
+        .stdout;
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed["retrieval"]["queries"], 10_000);
+    // The same test digits, but other pairs of them.
+    let auc = printed["verification"]["auc"].as_f64().unwrap();
+    assert!(auc > 0.88 && auc < 1.0, "{auc}");
+    // Each has four copies of itself.
+    assert_eq!(printed["retrieval"]["p_at_1"], 1.0);
+}
+
+#[test]
+fn report_makes_the_same_page_again() {
+    let scratch = Scratch::with_run();
+    let page = scratch.read("run/report.html");
+    scratch.write("run/report.html", "");
+    let ended = scratch.succeeds("report run");
+    assert_eq!(ended.stderr, "wrote run/report.html\n");
+    assert!(scratch.read("run/report.html") == page);
+}

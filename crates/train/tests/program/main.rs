@@ -1,0 +1,15 @@
+//! The program as a user runs it: the built binary, its status, what it prints, what it leaves.
+
+#[cfg(unix)]
+mod interruption;
+mod judging;
+mod learning;
+mod pictures;
+mod refused_data;
+mod refused_pictures;
+mod refused_run_folders;
+mod refused_settings;
+mod repetition;
+mod run_folder;
+mod scratch;
+mod voice;

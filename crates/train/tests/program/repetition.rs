@@ -1,0 +1,43 @@
+use crate::scratch::Scratch;
+
+/// What a seed decides; the summary also has the time that was taken.
+const DECIDED: [&str; 4] = [
+    "config.toml",
+    "metrics.jsonl",
+    "model.safetensors",
+    "embeddings.tsv",
+];
+
+#[test]
+fn a_seed_gives_the_same_bits_on_one_thread_and_on_two() {
+    let scratch = Scratch::new();
+    // The network and the augmentation that a user gets.
+    let fit = "fit --steps 5 --batch 16 --set training.log_every=1 --set data.evaluation_pairs=400";
+    for (threads, rest) in [
+        ("1", "--out one"),
+        ("2", "--out two"),
+        ("2", "--out other --seed 2"),
+    ] {
+        let run = scratch
+            .command(&format!("{fit} {rest} --quiet"))
+            .env("RAYON_NUM_THREADS", threads)
+            .status();
+        assert!(run.unwrap().success(), "{rest}");
+    }
+    for name in DECIDED {
+        let [one, two, other] =
+            ["one", "two", "other"].map(|run| scratch.read(&format!("{run}/{name}")));
+        assert!(one == two, "{name} depends on the number of threads");
+        assert!(two != other, "{name} does not depend on the seed");
+    }
+}
+
+#[test]
+fn a_runs_config_toml_repeats_it() {
+    let scratch = Scratch::with_run();
+    scratch.succeeds("fit --config run/config.toml --out again --quiet");
+    for name in DECIDED {
+        let [run, again] = ["run", "again"].map(|run| scratch.read(&format!("{run}/{name}")));
+        assert!(run == again, "{name} is another");
+    }
+}

@@ -44,7 +44,7 @@ pub fn save(
         .map(|parameter| (format!("net.{}", parameter.name), parameter.var.as_tensor()));
     let memory = optimiser
         .state()
-        .map(|(name, tensor)| (format!("optimiser.{name}"), tensor));
+        .map(|(name, memory)| (format!("optimiser.{name}"), memory));
     let header = HashMap::from([("progress".to_string(), serde_json::to_string(&progress)?)]);
     let bytes = safetensors::serialize(weights.chain(memory), Some(header))
         .with_context(|| format!("putting {name} together"))?;

@@ -2,8 +2,10 @@
 //! neither saves its state nor takes a rate for each parameter.
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{Tensor, backprop::GradStore};
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor, bail};
 use model::{Parameter, Role};
+use num_traits::Float;
 use serde::{Deserialize, Serialize};
 
 /// Which rule turns gradients into steps.
@@ -39,11 +41,12 @@ pub struct OptimiserConfig {
     pub epsilon: f64,
 }
 
-/// One parameter with what the rule remembers of it: the momentum, or the two moments.
+/// One parameter with what the rule remembers of it.
 struct Slot {
     parameter: Parameter,
     rate: f64,
-    state: Vec<Tensor>,
+    /// (1, n) for SGD, the momentum; (2, n) for AdamW, the moments; n values in the parameter.
+    memory: Tensor,
 }
 
 /// Updates parameters in place.
@@ -56,17 +59,18 @@ pub struct Optimiser {
 impl Optimiser {
     /// With no steps taken: all that is remembered is 0.
     pub fn new(config: OptimiserConfig, parameters: &[Parameter]) -> Result<Self> {
-        let memories = match config.rule {
+        let rows = match config.rule {
             Rule::Sgd => 1,
             Rule::AdamW => 2,
         };
         let slots = parameters.iter().map(|parameter| {
+            let var = &parameter.var;
             Ok(Slot {
                 rate: match parameter.role {
                     Role::Weight => 1.0,
                     Role::Bias => config.bias_rate,
                 },
-                state: vec![parameter.var.zeros_like()?; memories],
+                memory: Tensor::zeros((rows, var.elem_count()), var.dtype(), var.device())?,
                 parameter: parameter.clone(),
             })
         });
@@ -80,33 +84,28 @@ impl Optimiser {
     /// One step at the learning rate `rate`.
     pub fn step(&mut self, gradients: &GradStore, rate: f64) -> Result<()> {
         self.steps += 1;
-        for slot in &mut self.slots {
-            let name = &slot.parameter.name;
+        for slot in &self.slots {
+            let Parameter { name, var, .. } = &slot.parameter;
             let gradient = gradients
-                .get(&slot.parameter.var)
+                .get(var)
                 .with_context(|| format!("the loss does not depend on {name}"))?
-                .detach();
-            let weight = slot.parameter.var.as_detached_tensor();
-            let (state, updated) = self.config.update(
-                &weight,
-                &gradient,
-                &slot.state,
-                rate * slot.rate,
-                self.steps,
-            )?;
-            slot.state = state;
-            slot.parameter.var.set(&updated)?;
+                .contiguous()?;
+            let update = Update {
+                config: self.config,
+                rate: rate * slot.rate,
+                count: self.steps,
+            };
+            slot.memory.inplace_op3(&gradient, var, &update)?;
+            var.inplace_op2(&slot.memory, &update)?;
         }
         Ok(())
     }
 
-    /// What is remembered, by name.
-    pub fn state(&self) -> impl Iterator<Item = (String, &Tensor)> {
-        self.slots.iter().flat_map(|slot| {
-            let name = &slot.parameter.name;
-            let named = move |(i, tensor)| (format!("{name}.{i}"), tensor);
-            slot.state.iter().enumerate().map(named)
-        })
+    /// What is remembered, by the parameter's name.
+    pub fn state(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.slots
+            .iter()
+            .map(|slot| (slot.parameter.name.as_str(), &slot.memory))
     }
 
     /// Takes up what [`state`](Self::state) gave after `steps` steps.
@@ -116,58 +115,141 @@ impl Optimiser {
         mut tensor: impl FnMut(&str) -> Result<Tensor>,
     ) -> Result<()> {
         for slot in &mut self.slots {
-            for (i, state) in slot.state.iter_mut().enumerate() {
-                let name = format!("{}.{i}", slot.parameter.name);
-                let found = tensor(&name)?;
-                ensure!(
-                    found.dims() == state.dims() && found.dtype() == state.dtype(),
-                    "{name} is {:?} {:?}, expected {:?} {:?}",
-                    found.dims(),
-                    found.dtype(),
-                    state.dims(),
-                    state.dtype()
-                );
-                *state = found;
-            }
+            let name = &slot.parameter.name;
+            let found = tensor(name)?;
+            let expected = &slot.memory;
+            ensure!(
+                found.dims() == expected.dims() && found.dtype() == expected.dtype(),
+                "the memory of {name} is {:?} {:?}, expected {:?} {:?}",
+                found.dims(),
+                found.dtype(),
+                expected.dims(),
+                expected.dtype()
+            );
+            slot.memory = found;
         }
         self.steps = steps;
         Ok(())
     }
 }
 
-impl OptimiserConfig {
-    /// The new state and the new weight after the `count`-th step.
-    fn update(
-        &self,
-        weight: &Tensor,
-        gradient: &Tensor,
-        state: &[Tensor],
-        rate: f64,
-        count: u64,
-    ) -> candle_core::Result<(Vec<Tensor>, Tensor)> {
-        match self.rule {
+/// The two halves of a step as candle operations on whole tensors: one pass over the memory, one
+/// over the parameter, and nothing allocated. As tensor arithmetic AdamW takes 14 passes, each into
+/// a tensor of its own.
+struct Update {
+    config: OptimiserConfig,
+    rate: f64,
+    /// Steps taken, this one among them.
+    count: u64,
+}
+
+impl Update {
+    /// What is remembered after `gradient` was met at `weight`.
+    fn remember<T: Float>(&self, memory: &mut [T], gradient: &[T], weight: &[T]) {
+        let number = |value: f64| T::from(value).unwrap_or_else(T::nan);
+        let c = &self.config;
+        match c.rule {
             Rule::Sgd => {
-                let pull = if self.weight_decay == 0.0 {
-                    gradient.clone()
-                } else {
-                    (gradient + (weight * self.weight_decay)?)?
-                };
-                let velocity = ((&state[0] * self.momentum)? + (pull * rate)?)?;
-                let weight = (weight - &velocity)?;
-                Ok((vec![velocity], weight))
+                let (momentum, rate) = (number(c.momentum), number(self.rate));
+                let decay = number(c.weight_decay);
+                for ((v, &g), &w) in memory.iter_mut().zip(gradient).zip(weight) {
+                    *v = momentum * *v + rate * (g + decay * w);
+                }
             }
             Rule::AdamW => {
-                let (beta1, beta2) = (self.beta1, self.beta2);
-                let mean = ((&state[0] * beta1)? + (gradient * (1.0 - beta1))?)?;
-                let square = ((&state[1] * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-                let corrected = |beta: f64| 1.0 - beta.powf(count as f64);
-                let step = rate / corrected(beta1);
-                let root = (&square * (1.0 / corrected(beta2)))?.sqrt()?;
-                let step = ((&mean * step)? / (root + self.epsilon)?)?;
-                let weight = ((weight * (1.0 - rate * self.weight_decay))? - step)?;
-                Ok((vec![mean, square], weight))
+                let (beta1, beta2) = (number(c.beta1), number(c.beta2));
+                let (fresh1, fresh2) = (number(1.0 - c.beta1), number(1.0 - c.beta2));
+                let (means, squares) = memory.split_at_mut(gradient.len());
+                for ((m, s), &g) in means.iter_mut().zip(squares).zip(gradient) {
+                    *m = beta1 * *m + fresh1 * g;
+                    *s = beta2 * *s + fresh2 * g * g;
+                }
             }
         }
+    }
+
+    /// Moves `weight` by what is remembered.
+    fn advance<T: Float>(&self, weight: &mut [T], memory: &[T]) {
+        let number = |value: f64| T::from(value).unwrap_or_else(T::nan);
+        let c = &self.config;
+        match c.rule {
+            Rule::Sgd => {
+                for (w, &v) in weight.iter_mut().zip(memory) {
+                    *w = *w - v;
+                }
+            }
+            Rule::AdamW => {
+                let corrected = |beta: f64| 1.0 - beta.powf(self.count as f64);
+                let keep = number(1.0 - self.rate * c.weight_decay);
+                let rate = number(self.rate / corrected(c.beta1));
+                let scale = number(1.0 / corrected(c.beta2));
+                let epsilon = number(c.epsilon);
+                let (means, squares) = memory.split_at(weight.len());
+                for ((w, &m), &s) in weight.iter_mut().zip(means).zip(squares) {
+                    *w = keep * *w - rate * m / ((scale * s).sqrt() + epsilon);
+                }
+            }
+        }
+    }
+}
+
+impl InplaceOp3 for Update {
+    fn name(&self) -> &'static str {
+        "optimiser-remember"
+    }
+
+    fn cpu_fwd(
+        &self,
+        memory: &mut CpuStorage,
+        memory_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let at = [memory_layout, gradient_layout, weight_layout].map(Layout::contiguous_offsets);
+        let [Some(m), Some(g), Some(w)] = at.map(|at| at.map(|(from, to)| from..to)) else {
+            bail!("optimiser: a tensor is not contiguous");
+        };
+        match (memory, gradient, weight) {
+            (CpuStorage::F32(memory), CpuStorage::F32(gradient), CpuStorage::F32(weight)) => {
+                self.remember(&mut memory[m], &gradient[g], &weight[w]);
+            }
+            (CpuStorage::F64(memory), CpuStorage::F64(gradient), CpuStorage::F64(weight)) => {
+                self.remember(&mut memory[m], &gradient[g], &weight[w]);
+            }
+            _ => bail!("optimiser: parameters and gradients must be f32 or f64 throughout"),
+        }
+        Ok(())
+    }
+}
+
+impl InplaceOp2 for Update {
+    fn name(&self) -> &'static str {
+        "optimiser-advance"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weight: &mut CpuStorage,
+        weight_layout: &Layout,
+        memory: &CpuStorage,
+        memory_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let at = [weight_layout, memory_layout].map(Layout::contiguous_offsets);
+        let [Some(w), Some(m)] = at.map(|at| at.map(|(from, to)| from..to)) else {
+            bail!("optimiser: a tensor is not contiguous");
+        };
+        match (weight, memory) {
+            (CpuStorage::F32(weight), CpuStorage::F32(memory)) => {
+                self.advance(&mut weight[w], &memory[m]);
+            }
+            (CpuStorage::F64(weight), CpuStorage::F64(memory)) => {
+                self.advance(&mut weight[w], &memory[m]);
+            }
+            _ => bail!("optimiser: parameters and gradients must be f32 or f64 throughout"),
+        }
+        Ok(())
     }
 }
 
@@ -175,6 +257,7 @@ impl OptimiserConfig {
 mod tests {
     use super::*;
     use candle_core::{Device, Var};
+    use std::collections::HashMap;
 
     const SGD: OptimiserConfig = OptimiserConfig {
         rule: Rule::Sgd,
@@ -259,9 +342,9 @@ mod tests {
             let mut optimiser = Optimiser::new(config, std::slice::from_ref(&parameter)).unwrap();
             for step in 0..4 {
                 if step == 2 {
-                    let saved: std::collections::HashMap<String, Tensor> = optimiser
+                    let saved: HashMap<String, Tensor> = optimiser
                         .state()
-                        .map(|(name, tensor)| (name, tensor.clone()))
+                        .map(|(name, memory)| (name.to_string(), memory.clone()))
                         .collect();
                     optimiser = Optimiser::new(config, std::slice::from_ref(&parameter)).unwrap();
                     optimiser

@@ -252,6 +252,11 @@ impl LeNet {
         &self.parameters
     }
 
+    /// Where the parameters are, all of them.
+    pub fn device(&self) -> &Device {
+        self.parameters[0].var.device()
+    }
+
     /// Embeds `images` (N, C, H, W), of the network's element type and on its device: (N, D).
     ///
     /// # Errors

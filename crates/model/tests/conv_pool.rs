@@ -1,4 +1,5 @@
-//! The fused layer against plain loops, central differences, and itself on other threads.
+//! The fused layer and the composed one against plain loops, central differences and each other, and
+//! the fused one against itself on other threads.
 
 mod gradient;
 
@@ -141,7 +142,9 @@ fn forward_is_the_formula() {
             let layer = Layer::random(shape);
             let expected = plain_loops(&layer, activation);
             let what = format!("{shape:?} {activation:?}");
-            assert_close(&layer.fused(activation).unwrap(), &expected, 1e-12, &what);
+            for y in [layer.fused(activation), layer.composed(activation)] {
+                assert_close(&y.unwrap(), &expected, 1e-12, &what);
+            }
         }
     }
 }
@@ -152,13 +155,19 @@ fn gradients_are_the_central_differences() {
         for activation in ACTIVATIONS {
             let layer = Layer::random(shape);
             for (name, var) in layer.vars() {
-                let stride = var.elem_count().div_ceil(60);
-                let terms = || terms(&layer.fused(activation).unwrap());
-                let worst = worst_difference(var, stride, terms).unwrap();
-                assert!(
-                    worst < 1e-6,
-                    "{name} of {shape:?} {activation:?}: {worst:e}"
-                );
+                // Fewer entries of the composed one, which takes ten times as long.
+                for (path, conv_pool, entries) in [
+                    ("fused", Layer::fused as fn(&_, _) -> _, 60),
+                    ("composed", Layer::composed, 10),
+                ] {
+                    let stride = var.elem_count().div_ceil(entries);
+                    let terms = || terms(&conv_pool(&layer, activation).unwrap());
+                    let worst = worst_difference(var, stride, terms).unwrap();
+                    assert!(
+                        worst < 1e-6,
+                        "{path}: {name} of {shape:?} {activation:?}: {worst:e}"
+                    );
+                }
             }
         }
     }
@@ -210,14 +219,21 @@ fn composed_of_candles_ops_it_is_the_same_layer() {
 
 #[test]
 fn of_equal_maxima_the_first_takes_the_gradient() {
+    // Every window of the values 1, 2 and 3, an image each.
+    let windows = (0..81).map(|n| [27, 9, 3, 1].map(|digit| f64::from(n / digit % 3 + 1)));
+    let first: Vec<f64> = windows
+        .clone()
+        .flat_map(|window| {
+            let largest = window.into_iter().fold(0.0, f64::max);
+            let winner = window.iter().position(|&value| value == largest);
+            std::array::from_fn::<f64, 4, _>(|place| (Some(place) == winner).into())
+        })
+        .collect();
     let layer = Layer {
-        x: Var::ones((1, 4, 4, 1), DType::F64, CPU).unwrap(),
+        x: Var::from_vec(windows.flatten().collect(), (81, 2, 2, 1), CPU).unwrap(),
         weight: Var::ones((1, 1, 1, 1), DType::F64, CPU).unwrap(),
         bias: Var::zeros(1, DType::F64, CPU).unwrap(),
     };
-    let first = [
-        1., 0., 1., 0., 0., 0., 0., 0., 1., 0., 1., 0., 0., 0., 0., 0.,
-    ];
     for activation in ACTIVATIONS {
         for y in [layer.fused(activation), layer.composed(activation)] {
             let gradients = y.unwrap().sum_all().unwrap().backward().unwrap();
@@ -247,15 +263,21 @@ fn relu_has_gradient_zero_at_zero() {
 
 #[test]
 fn nan_reaches_the_result() {
-    for place in 0..4 {
-        let mut x = vec![1f32; 4];
-        x[place] = f32::NAN;
+    // At every set of places but the empty one.
+    for places in 1..16 {
+        let x = (0..4).map(|place| match places >> place & 1 {
+            1 => f32::NAN,
+            _ => place as f32,
+        });
+        let x = x.collect::<Vec<f32>>();
         let x = Tensor::from_vec(x, (1, 2, 2, 1), CPU).unwrap();
         let weight = Tensor::ones((1, 1, 1, 1), DType::F32, CPU).unwrap();
         let bias = Tensor::zeros(1, DType::F32, CPU).unwrap();
         for activation in ACTIVATIONS {
-            let y = conv_pool(&x, &weight, &bias, activation).unwrap();
-            assert!(flat(&y)[0].is_nan(), "NaN at {place}, {activation:?}");
+            for layer in [conv_pool, conv_pool_composed] {
+                let y = layer(&x, &weight, &bias, activation).unwrap();
+                assert!(flat(&y)[0].is_nan(), "NaN at {places:04b}, {activation:?}");
+            }
         }
     }
 }

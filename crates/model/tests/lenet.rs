@@ -253,8 +253,9 @@ fn a_configuration_that_is_no_network_is_refused_by_field() {
         (LeNetConfig { channels: [32, 0], ..relu() }, "channels is [32, 0]"),
         (LeNetConfig { hidden: vec![hidden(8), hidden(0)], ..relu() }, "hidden[1].units is [0]"),
         (LeNetConfig { embedding: 0, ..relu() }, "embedding is [0]"),
-        (LeNetConfig { embedding: usize::MAX, ..relu() }, "feat would have weights of"),
-        (LeNetConfig { channels: [1, usize::MAX], ..relu() }, "channels has"),
+        (LeNetConfig { embedding: usize::MAX, ..relu() }, "every size must be from 1 to 65536"),
+        (LeNetConfig { channels: [1, usize::MAX], ..relu() }, "channels is [1, 18446744073709551615]"),
+        (LeNetConfig { hidden: vec![hidden(1 << 16); 2], ..relu() }, "ip2 would have [65536, 65536] weights"),
     ];
     for (config, message) in cases {
         let error = config.validate().unwrap_err().to_string();

@@ -30,7 +30,7 @@ pub struct Progress {
     pub best: Option<(f64, u64)>,
 }
 
-/// Writes a checkpoint, whole or not at all.
+/// Writes a checkpoint, whole or not at all. It has no device: any can go on from it.
 pub fn save(
     run: &RunFolder,
     name: &str,
@@ -45,8 +45,13 @@ pub fn save(
     let memory = optimiser
         .state()
         .map(|(name, memory)| (format!("optimiser.{name}"), memory));
+    // Fetched here: `serialize` would panic where a GPU fails.
+    let tensors = weights
+        .chain(memory)
+        .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?)))
+        .collect::<Result<Vec<_>>>()?;
     let header = HashMap::from([("progress".to_string(), serde_json::to_string(&progress)?)]);
-    let bytes = safetensors::serialize(weights.chain(memory), Some(header))
+    let bytes = safetensors::serialize(tensors, Some(header))
         .with_context(|| format!("putting {name} together"))?;
     run.write(name, &bytes)
 }
@@ -73,7 +78,7 @@ fn restore_from(
         .and_then(|entries| entries.get("progress"));
     let progress = progress.context("its header does not say how far the run had come")?;
     let progress: Progress = serde_json::from_str(progress)?;
-    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
+    let tensors = candle_core::safetensors::load_buffer(bytes, net.device())?;
     let tensor = |name: String| -> Result<Tensor> {
         let found = tensors.get(&name);
         found.cloned().with_context(|| format!("{name} is missing"))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Preset;
+use crate::device::DeviceChoice;
 
 /// Trains a Siamese network, judges it and uses it: a model that tells whether two images show the
 /// same thing.
@@ -93,9 +94,21 @@ pub struct FitArgs {
     /// Print the configuration that the other flags make, and train nothing
     #[arg(long)]
     pub print_config: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// How to speak.
     #[command(flatten)]
     pub voice: VoiceArgs,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DeviceArgs {
+    /// Where to compute: `cpu`, `cuda`, `cuda:N` for the GPU number N, or `auto`, the first GPU if
+    /// there is one and the program was built for GPUs
+    #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
+    pub choice: DeviceChoice,
 }
 
 /// How to speak.
@@ -117,6 +130,9 @@ pub struct EvaluateArgs {
     /// Other images than the run's own: `digits` or `mnist:DIR`
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<String>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// How to speak.
     #[command(flatten)]
     pub voice: VoiceArgs,
@@ -134,6 +150,9 @@ pub struct VerifyArgs {
     /// The distance up to which two pictures show the same thing [default: the model's own]
     #[arg(long, value_name = "D", allow_negative_numbers = true)]
     pub threshold: Option<f64>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// How to speak.
     #[command(flatten)]
     pub voice: VoiceArgs,
@@ -150,6 +169,9 @@ pub struct EmbedArgs {
     /// saw them
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// How to speak.
     #[command(flatten)]
     pub voice: VoiceArgs,
@@ -160,6 +182,9 @@ pub struct EmbedArgs {
 pub struct ReportArgs {
     /// A run folder
     pub run: PathBuf,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// How to speak.
     #[command(flatten)]
     pub voice: VoiceArgs,

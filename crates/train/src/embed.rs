@@ -24,7 +24,8 @@ struct Content {
 
 /// Embeds pictures, or the run's test images, and writes a safetensors file.
 pub fn embed(args: &EmbedArgs) -> Result<()> {
-    let viewer = Viewer::open(&args.run)?;
+    let voice = Voice::new(args.voice.quiet, args.voice.json);
+    let viewer = Viewer::open(&args.run, &args.device.choice.open(voice)?)?;
     let content = if args.pictures.is_empty() {
         test_images(args, &viewer)?
     } else {
@@ -58,7 +59,7 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     let bytes = safetensors::serialize(tensors, Some(content.header))
         .context("putting the embeddings together")?;
     write_whole(&args.out, &bytes)?;
-    Voice::new(args.voice.quiet, args.voice.json).say(&format!(
+    voice.say(&format!(
         "wrote {count} embeddings to {}",
         args.out.display()
     ));

@@ -1,6 +1,7 @@
 //! `train evaluate` and `train report`: a trained network judged again.
 
 use anyhow::{Context, Result};
+use candle_core::Device;
 use model::LeNet;
 
 use crate::cli::{EvaluateArgs, ReportArgs};
@@ -15,24 +16,25 @@ use crate::usage::usage;
 
 /// Judges a run's network on the test images of its data set or another.
 pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
+    let voice = Voice::new(args.voice.quiet, args.voice.json);
     let run = RunFolder::open(&args.run)?;
     let mut config = run.config()?;
     if let Some(source) = &args.data {
         config.data.source = source.parse().map_err(usage)?;
     }
-    let (net, threshold) = calibrated(&run)?;
+    let (net, threshold) = calibrated(&run, &args.device.choice.open(voice)?)?;
     let dataset = load(&config)?;
     let figures = Assessment::new(&net, &config, &dataset, threshold)?.figures;
-    let voice = Voice::new(args.voice.quiet, args.voice.json);
     voice.give(&figures)?;
     voice.emit(&figures)
 }
 
 /// Makes a finished run's report again.
 pub fn report(args: &ReportArgs) -> Result<()> {
+    let voice = Voice::new(args.voice.quiet, args.voice.json);
     let run = RunFolder::open(&args.run)?;
     let config: RunConfig = run.config()?;
-    let (net, threshold) = calibrated(&run)?;
+    let (net, threshold) = calibrated(&run, &args.device.choice.open(voice)?)?;
     let path = run.path("summary.json");
     let summary =
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -41,13 +43,12 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let dataset = load(&config)?;
     let assessment = Assessment::new(&net, &config, &dataset, threshold)?;
     run_report::write(&run, &config, &dataset, &assessment, &summary)?;
-    Voice::new(args.voice.quiet, args.voice.json)
-        .say(&format!("wrote {}", run.path("report.html").display()));
+    voice.say(&format!("wrote {}", run.path("report.html").display()));
     Ok(())
 }
 
-fn calibrated(run: &RunFolder) -> Result<(LeNet, f64)> {
-    let (net, file) = run.model()?;
+fn calibrated(run: &RunFolder, device: &Device) -> Result<(LeNet, f64)> {
+    let (net, file) = run.model(device)?;
     let threshold = file.threshold.with_context(|| {
         format!(
             "the model in {} has no threshold: its run was not finished",

@@ -51,7 +51,7 @@ impl Embedded {
         pairs.iter().map(distance).collect()
     }
 
-    /// The mean loss of the pairs.
+    /// The mean loss of the pairs, on the CPU, where the values are.
     pub fn loss(&self, loss: ContrastiveLoss, pairs: &[Pair]) -> Result<f64> {
         let side = |image: fn(&Pair) -> u32| -> Result<Tensor> {
             let rows = pairs.iter().flat_map(|pair| self.row(image(pair)));
@@ -72,7 +72,7 @@ impl Embedded {
 /// Embeddings (N, D), row by row, of `images` images' network input.
 pub fn embed(net: &LeNet, pixels: Vec<f32>, images: usize) -> Result<Vec<f32>> {
     let [c, h, w] = net.config().input;
-    let pixels = Tensor::from_vec(pixels, (images, c, h, w), &Device::Cpu)?;
+    let pixels = Tensor::from_vec(pixels, (images, c, h, w), net.device())?;
     Ok(net.forward(&pixels)?.flatten_all()?.to_vec1()?)
 }
 

@@ -20,7 +20,7 @@ use crate::progress::{StepProgress, Voice};
 use crate::run_folder::RunFolder;
 use crate::summary::Summary;
 use crate::usage::usage;
-use crate::{projector, run_report};
+use crate::{device, projector, run_report};
 
 /// Batches made ahead by the loader's thread: it needs no more than the time of one step.
 const AHEAD: usize = 2;
@@ -91,12 +91,12 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// A new run. Its folder is made once everything else is known to be right.
-    pub fn new(config: RunConfig, out: Option<&std::path::Path>) -> Result<Self> {
+    /// A new run on `device`. Its folder is made once everything else is known to be right.
+    pub fn new(config: RunConfig, out: Option<&std::path::Path>, device: Device) -> Result<Self> {
         let dataset = load(&config)?;
         let name = config.data.source.to_string();
         let name = name.split(':').next().unwrap_or_default();
-        let (net, optimiser) = start(&config, &dataset)?;
+        let (net, optimiser) = start(&config, &dataset, &device)?;
         EvaluationPairs::new(&config, &dataset)?;
         PairSampler::new(dataset.train.labels(), config.data.pairing, config.seed)
             .context("pairing the training images; hold out fewer with data.validation")?;
@@ -110,8 +110,9 @@ impl Fit {
         })
     }
 
-    /// A run that was stopped, from its newest checkpoint on.
-    pub fn resume(run: RunFolder) -> Result<Self> {
+    /// A run that was stopped, from its newest checkpoint on, on `device`, whichever it was on
+    /// before.
+    pub fn resume(run: RunFolder, device: Device) -> Result<Self> {
         if run.path("summary.json").exists() {
             return Err(usage(format!(
                 "{} is finished; there is nothing to resume",
@@ -120,7 +121,7 @@ impl Fit {
         }
         let config = run.config()?;
         let dataset = load(&config)?;
-        let (net, mut optimiser) = start(&config, &dataset)?;
+        let (net, mut optimiser) = start(&config, &dataset, &device)?;
         let mut progress = Progress::default();
         if run.path(LATEST).exists() {
             progress = checkpoint::restore(&run, &net, &mut optimiser)?;
@@ -186,16 +187,21 @@ impl Fit {
                 * self.config.schedule.factor(self.progress.step, steps);
             let loss = self.step(batch, rate)?;
             self.progress.step += 1;
-            self.progress.seconds = before + started.elapsed().as_secs_f64();
             let step = self.progress.step;
-            shown.advance(step, loss);
-            if step.is_multiple_of(settings.log_every) || step == steps {
-                record(Line::Step {
-                    step,
-                    loss,
-                    learning_rate: rate,
-                })?;
+            let logged = step.is_multiple_of(settings.log_every) || step == steps;
+            // To read it is to wait for a GPU, which works through a queue of steps.
+            if logged || loss.device().is_cpu() {
+                let loss = self.finite(&loss)?;
+                shown.advance(step, loss);
+                if logged {
+                    record(Line::Step {
+                        step,
+                        loss,
+                        learning_rate: rate,
+                    })?;
+                }
             }
+            self.progress.seconds = before + started.elapsed().as_secs_f64();
             if step.is_multiple_of(epoch) || step == steps {
                 let checkup = Checkup::new(&self.net, &self.config, &self.dataset, &pairs)?;
                 record(Line::Epoch {
@@ -213,11 +219,13 @@ impl Fit {
                 }
             }
             if interrupt.requested() && step < steps {
+                self.finite(&loss)?;
                 self.save(LATEST)?;
                 shown.finish();
                 return Ok(Outcome::Interrupted(step));
             }
             if saved.elapsed() >= Duration::from_secs(settings.checkpoint_seconds) {
+                self.finite(&loss)?;
                 self.save(LATEST)?;
                 saved = Instant::now();
             }
@@ -247,7 +255,7 @@ impl Fit {
         };
         format!(
             "{} on {} images of {} ({} held out, {} to test on): {parameters} parameters, \
-             {}-dimensional embedding, {steps} steps of {} pairs{from}",
+             {}-dimensional embedding, {steps} steps of {} pairs on {}{from}",
             self.run.display(),
             self.dataset.train.len(),
             self.dataset.name,
@@ -255,17 +263,29 @@ impl Fit {
             self.dataset.test.len(),
             self.net.config().embedding,
             self.config.training.pairs_per_batch,
+            device::name(self.net.device()),
         )
     }
 
-    /// One step; returns the batch's loss.
-    fn step(&mut self, batch: PairBatch, rate: f64) -> Result<f64> {
+    /// One step; returns the batch's loss, a scalar on the network's device.
+    fn step(&mut self, batch: PairBatch, rate: f64) -> Result<Tensor> {
         let pairs = batch.same.len();
         let [c, h, w] = self.config.net.input;
-        let images = Tensor::from_vec(batch.pixels, (2 * pairs, c, h, w), &Device::Cpu)?;
-        let same = Tensor::from_vec(batch.same, pairs, &Device::Cpu)?;
+        let device = self.net.device();
+        let images = Tensor::from_vec(batch.pixels, (2 * pairs, c, h, w), device)?;
+        let same = Tensor::from_vec(batch.same, pairs, device)?;
         let (a, b) = self.net.forward_pair(&images)?;
         let loss = self.config.loss.build().forward(&a, &b, &same)?;
+        if device.is_cpu() {
+            self.finite(&loss)?;
+        }
+        self.optimiser.step(&loss.backward()?, rate)?;
+        Ok(loss.detach())
+    }
+
+    /// A step's loss as a number, or why there is no use in another step. A network that has become
+    /// NaN stays NaN, so it shows at a later step too.
+    fn finite(&self, loss: &Tensor) -> Result<f64> {
         let value = f64::from(loss.to_scalar::<f32>()?);
         if !value.is_finite() {
             bail!(
@@ -281,7 +301,6 @@ impl Fit {
                 }
             );
         }
-        self.optimiser.step(&loss.backward()?, rate)?;
         Ok(value)
     }
 
@@ -321,7 +340,7 @@ impl Fit {
             seconds: self.progress.seconds,
             pairs_per_second: (steps as usize * self.config.training.pairs_per_batch) as f64
                 / self.progress.seconds,
-            device: "cpu".into(),
+            device: device::name(self.net.device()),
             seed: self.config.seed,
             version: env!("CARGO_PKG_VERSION").into(),
         };
@@ -371,7 +390,7 @@ pub fn load(config: &RunConfig) -> Result<Dataset> {
     Ok(dataset)
 }
 
-fn start(config: &RunConfig, dataset: &Dataset) -> Result<(LeNet, Optimiser)> {
+fn start(config: &RunConfig, dataset: &Dataset, device: &Device) -> Result<(LeNet, Optimiser)> {
     let images = 2 * config.training.pairs_per_batch;
     if images > dataset.train.len() {
         return Err(usage(format!(
@@ -383,7 +402,7 @@ fn start(config: &RunConfig, dataset: &Dataset) -> Result<(LeNet, Optimiser)> {
         )));
     }
     let mut rng = stream(config.seed, Purpose::Initialisation, 0);
-    let net = LeNet::new(config.net.clone(), DType::F32, &Device::Cpu, &mut rng)?;
+    let net = LeNet::new(config.net.clone(), DType::F32, device, &mut rng)?;
     let optimiser = Optimiser::new(config.optimiser, net.parameters())?;
     Ok((net, optimiser))
 }

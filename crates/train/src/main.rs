@@ -3,6 +3,7 @@
 mod checkpoint;
 mod cli;
 mod config;
+mod device;
 mod embed;
 mod evaluate;
 mod evaluation;
@@ -64,14 +65,14 @@ fn main() -> ExitCode {
 fn fit(args: &FitArgs) -> Result<ExitCode> {
     let voice = Voice::new(args.voice.quiet, args.voice.json);
     let fit = match &args.resume {
-        Some(run) => Fit::resume(RunFolder::open(run)?)?,
+        Some(run) => Fit::resume(RunFolder::open(run)?, args.device.choice.open(voice)?)?,
         None => {
             let config = configure(args)?;
             if args.print_config {
                 print(config.to_toml()?)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Fit::new(config, args.out.as_deref())?
+            Fit::new(config, args.out.as_deref(), args.device.choice.open(voice)?)?
         }
     };
     let run = fit.folder().clone();

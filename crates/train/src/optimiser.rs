@@ -84,7 +84,7 @@ impl Optimiser {
     /// One step at the learning rate `rate`.
     pub fn step(&mut self, gradients: &GradStore, rate: f64) -> Result<()> {
         self.steps += 1;
-        for slot in &self.slots {
+        for slot in &mut self.slots {
             let Parameter { name, var, .. } = &slot.parameter;
             let gradient = gradients
                 .get(var)
@@ -95,8 +95,14 @@ impl Optimiser {
                 rate: rate * slot.rate,
                 count: self.steps,
             };
-            slot.memory.inplace_op3(&gradient, var, &update)?;
-            var.inplace_op2(&slot.memory, &update)?;
+            if var.device().is_cpu() {
+                slot.memory.inplace_op3(&gradient, var, &update)?;
+                var.inplace_op2(&slot.memory, &update)?;
+            } else {
+                let (memory, weight) = update.composed(&slot.memory, &gradient, var)?;
+                slot.memory = memory;
+                var.set(&weight)?;
+            }
         }
         Ok(())
     }
@@ -133,9 +139,9 @@ impl Optimiser {
     }
 }
 
-/// The two halves of a step as candle operations on whole tensors: one pass over the memory, one
-/// over the parameter, and nothing allocated. As tensor arithmetic AdamW takes 14 passes, each into
-/// a tensor of its own.
+/// A step of one parameter. On the CPU its two halves are candle operations on whole tensors: one
+/// pass over the memory, one over the parameter, and nothing allocated. As tensor arithmetic, which
+/// every device has, AdamW takes 14 passes, each into a tensor of its own.
 struct Update {
     config: OptimiserConfig,
     rate: f64,
@@ -190,6 +196,39 @@ impl Update {
                 }
             }
         }
+    }
+
+    /// Both halves in tensor arithmetic: the memory and the weight after the step.
+    fn composed(
+        &self,
+        memory: &Tensor,
+        gradient: &Tensor,
+        weight: &Tensor,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let c = &self.config;
+        // Detached, or each step's memory would hold on to the graphs of all before.
+        let gradient = gradient.detach().flatten_all()?;
+        let w = weight.detach().flatten_all()?;
+        let (memory, w) = match c.rule {
+            Rule::Sgd => {
+                let pull = (gradient + (&w * c.weight_decay)?)?;
+                let v = ((memory.get(0)? * c.momentum)? + (pull * self.rate)?)?;
+                (v.unsqueeze(0)?, (w - v)?)
+            }
+            Rule::AdamW => {
+                let fresh = (&gradient * (1.0 - c.beta1))?;
+                let m = ((memory.get(0)? * c.beta1)? + fresh)?;
+                let fresh = (gradient.sqr()? * (1.0 - c.beta2))?;
+                let s = ((memory.get(1)? * c.beta2)? + fresh)?;
+                let corrected = |beta: f64| 1.0 - beta.powf(self.count as f64);
+                let root = (&s * (1.0 / corrected(c.beta2)))?.sqrt()?;
+                let pace = (&m * (self.rate / corrected(c.beta1)))?;
+                let kept = (w * (1.0 - self.rate * c.weight_decay))?;
+                let w = (kept - (pace / (root + c.epsilon)?)?)?;
+                (Tensor::stack(&[m, s], 0)?, w)
+            }
+        };
+        Ok((memory, w.reshape(weight.shape())?))
     }
 }
 
@@ -256,7 +295,7 @@ impl InplaceOp2 for Update {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use std::collections::HashMap;
 
     const SGD: OptimiserConfig = OptimiserConfig {
@@ -331,6 +370,82 @@ mod tests {
         };
         let expected = [1.6949445151502027, -0.6989111847156934];
         close(&descend(config, Role::Weight, &[0.1; 3]), &expected);
+    }
+
+    #[test]
+    fn tensor_arithmetic_takes_the_steps_of_the_cpus_own_operations() {
+        for (rule, dtype, tolerance) in [
+            (Rule::Sgd, DType::F32, 1e-6),
+            (Rule::Sgd, DType::F64, 1e-14),
+            (Rule::AdamW, DType::F32, 1e-6),
+            (Rule::AdamW, DType::F64, 1e-14),
+        ] {
+            let config = OptimiserConfig {
+                rule,
+                weight_decay: 0.01,
+                ..SGD
+            };
+            let ramp = Tensor::arange(0f64, 12.0, &Device::Cpu).unwrap();
+            let ramp = ramp.reshape((3, 4)).unwrap();
+            let parameter = Parameter {
+                name: "p".into(),
+                role: Role::Weight,
+                var: Var::from_tensor(&ramp.cos().unwrap().to_dtype(dtype).unwrap()).unwrap(),
+            };
+            let var = &parameter.var;
+            let mut optimiser = Optimiser::new(config, std::slice::from_ref(&parameter)).unwrap();
+            let mut weight = var.as_detached_tensor().copy().unwrap();
+            let mut memory = optimiser.slots[0].memory.copy().unwrap();
+            for count in 1..=5 {
+                let rate = 0.1 / count as f64;
+                let slopes = (&ramp * count as f64).unwrap().sin().unwrap();
+                let slopes = slopes.to_dtype(dtype).unwrap();
+                let loss = (var.as_tensor() * &slopes).unwrap().sum_all().unwrap();
+                let gradients = loss.backward().unwrap();
+                let update = Update {
+                    config,
+                    rate,
+                    count,
+                };
+                let gradient = gradients.get(var).unwrap();
+                (memory, weight) = update.composed(&memory, gradient, &weight).unwrap();
+                optimiser.step(&gradients, rate).unwrap();
+            }
+            for (what, found, expected) in [
+                ("weight", &weight, var.as_tensor()),
+                ("memory", &memory, &optimiser.slots[0].memory),
+            ] {
+                assert_eq!(found.dims(), expected.dims());
+                let worst = (found - expected)
+                    .unwrap()
+                    .abs()
+                    .unwrap()
+                    .max_all()
+                    .unwrap();
+                let worst = worst.to_dtype(DType::F64).unwrap().to_scalar::<f64>();
+                let worst = worst.unwrap();
+                assert!(worst <= tolerance, "{what}, {rule:?}, {dtype:?}: {worst:e}");
+            }
+        }
+    }
+
+    /// Or a run would take more memory with every step.
+    #[test]
+    fn tensor_arithmetic_keeps_no_graph() {
+        for rule in [Rule::Sgd, Rule::AdamW] {
+            let config = OptimiserConfig { rule, ..SGD };
+            let var = parameter(Role::Weight).var;
+            let memory = Tensor::zeros((2, 2), DType::F64, &Device::Cpu).unwrap();
+            let update = Update {
+                config,
+                rate: 0.1,
+                count: 1,
+            };
+            let gradient = var.sqr().unwrap();
+            assert!(gradient.track_op());
+            let (memory, weight) = update.composed(&memory, &gradient, &var).unwrap();
+            assert!(!memory.track_op() && !weight.track_op(), "{rule:?}");
+        }
     }
 
     #[test]

@@ -29,12 +29,12 @@ pub struct Viewed {
 }
 
 impl Viewer {
-    /// Opens a run folder's model, or a model file itself.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens a run folder's model, or a model file itself, on `device`.
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
         let (net, file) = if path.is_file() {
-            weights::open(path, &Device::Cpu)?
+            weights::open(path, device)?
         } else {
-            RunFolder::open(path)?.model()?
+            RunFolder::open(path)?.model(device)?
         };
         Ok(Self { net, file })
     }

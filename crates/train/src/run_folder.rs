@@ -71,8 +71,8 @@ impl RunFolder {
         RunConfig::read(&self.path("config.toml"))
     }
 
-    /// Its trained network.
-    pub fn model(&self) -> Result<(LeNet, ModelFile)> {
+    /// Its trained network, on `device`.
+    pub fn model(&self, device: &Device) -> Result<(LeNet, ModelFile)> {
         let path = self.path("model.safetensors");
         if !path.is_file() {
             return Err(usage(format!(
@@ -81,7 +81,7 @@ impl RunFolder {
                 self.display()
             )));
         }
-        Ok(weights::open(&path, &Device::Cpu)?)
+        Ok(weights::open(&path, device)?)
     }
 
     /// Writes a file whole or not at all: a reader, or whoever starts again after a power cut,

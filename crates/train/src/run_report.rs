@@ -98,6 +98,7 @@ fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(String,
                 summary.steps, config.training.pairs_per_batch, summary.epochs, summary.seconds
             ),
         ),
+        fact("device", summary.device.clone()),
         fact("seed", summary.seed.to_string()),
         fact("version", summary.version.clone()),
         fact(

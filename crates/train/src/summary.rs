@@ -25,7 +25,7 @@ pub struct Summary {
     pub seconds: f64,
     /// Pairs trained on in a second.
     pub pairs_per_second: f64,
-    /// Where it was trained.
+    /// Where it was trained, or trained last: `cpu`, or `cuda:N` and the GPU's name.
     pub device: String,
     /// The run's seed.
     pub seed: u64,

@@ -12,7 +12,8 @@ use crate::usage::usage;
 
 /// Says the distance and the verdict.
 pub fn verify(args: &VerifyArgs) -> Result<()> {
-    let viewer = Viewer::open(&args.run)?;
+    let voice = Voice::new(args.voice.quiet, args.voice.json);
+    let viewer = Viewer::open(&args.run, &args.device.choice.open(voice)?)?;
     let threshold = match args.threshold.or(viewer.file.threshold) {
         Some(threshold) if threshold >= 0.0 && threshold.is_finite() => threshold,
         Some(threshold) => {
@@ -31,7 +32,6 @@ pub fn verify(args: &VerifyArgs) -> Result<()> {
     let (a, b) = viewed.embeddings.split_at(viewer.net.config().embedding);
     let distance = euclidean(a, b);
     let same = is_same(distance, threshold);
-    let voice = Voice::new(args.voice.quiet, args.voice.json);
     for (path, treatment) in paths.iter().zip(&viewed.treatment) {
         voice.say(&format!("{}: {}", path.display(), treatment.join("; ")));
     }

@@ -126,6 +126,10 @@ impl Scratch {
             .current_dir(self.0.path())
             .env("RUST_BACKTRACE", "1")
             .env_remove("RUST_LIB_BACKTRACE");
+        // Bits and lines are compared, so a program built for GPUs is held to the CPU.
+        if cfg!(feature = "cuda") && !line.contains("--device") {
+            command.args(["--device", "cpu"]);
+        }
         command
     }
 

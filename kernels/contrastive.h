@@ -1,0 +1,84 @@
+/* The C interface of the CUDA kernels, and the only file that bindgen reads.
+ *
+ * Every function queues its work on `stream` (a cudaStream_t) and returns at once: a cudaError_t,
+ * 0 for success, of the launch. None waits for the device, copies to the host or allocates.
+ */
+#ifndef CONTRASTIVE_H
+#define CONTRASTIVE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Element types. Labels may be of any of them, embeddings of the floats. */
+enum contrastive_type {
+  CONTRASTIVE_F16 = 0,
+  CONTRASTIVE_BF16 = 1,
+  CONTRASTIVE_F32 = 2,
+  CONTRASTIVE_F64 = 3,
+  CONTRASTIVE_U8 = 4,
+  CONTRASTIVE_U32 = 5,
+};
+
+/* In the order of energy.rs. */
+enum contrastive_variant {
+  CONTRASTIVE_HADSELL = 0,
+  CONTRASTIVE_LEGACY = 1,
+  CONTRASTIVE_SQUARED = 2,
+  CONTRASTIVE_EXPONENTIAL_L1 = 3,
+  CONTRASTIVE_EXPONENTIAL_L2 = 4,
+};
+
+enum contrastive_reduction {
+  CONTRASTIVE_MEAN = 0,
+  CONTRASTIVE_SUM = 1,
+  CONTRASTIVE_NONE = 2,
+};
+
+/* A matrix on the device with any strides, counted in elements: element (i, k) is
+ * data[i * row_stride + k * column_stride]. A vector has column_stride 0. */
+struct contrastive_matrix {
+  const void *data;
+  int64_t row_stride;
+  int64_t column_stride;
+};
+
+/* A batch and its loss. */
+struct contrastive_pairs {
+  struct contrastive_matrix a;    /* (pairs, dim), of `type` */
+  struct contrastive_matrix b;    /* (pairs, dim), of `type` */
+  struct contrastive_matrix same; /* (pairs,), of `label_type`: 1 similar, 0 dissimilar; any other
+                                     value makes the pair's loss and gradient NaN, since an error
+                                     would have to wait for the device */
+  int64_t pairs;                  /* 1 to 2^31 */
+  int64_t dim;                    /* at least 1 */
+  int32_t type;                   /* enum contrastive_type */
+  int32_t label_type;             /* enum contrastive_type */
+  int32_t variant;                /* enum contrastive_variant */
+  int32_t reduction;              /* enum contrastive_reduction */
+  double margin;
+};
+
+/* Bytes of device memory that contrastive_forward needs in `workspace`; 0 for no reduction. */
+int64_t contrastive_workspace_bytes(const struct contrastive_pairs *pairs);
+
+/* Writes the loss: one element of `type`, or (pairs,) with CONTRASTIVE_NONE. `workspace` is aligned
+ * to 16 bytes. The same bits for the same input. */
+int32_t contrastive_forward(const struct contrastive_pairs *pairs, void *loss, void *workspace,
+                            void *stream);
+
+/* Writes the gradients of both sides, (2, pairs, dim) of `type`, in one launch. `upstream` is the
+ * gradient of the loss, of its shape and type; a scalar has row_stride 0. */
+int32_t contrastive_backward(const struct contrastive_pairs *pairs,
+                             struct contrastive_matrix upstream, void *gradients, void *stream);
+
+/* The name of the kernel that the last call on this thread launched, for error messages. */
+const char *contrastive_last_kernel(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -348,23 +348,14 @@ struct Upstream<'a, S: Scalar> {
 
 impl<'a, S: Scalar> Upstream<'a, S> {
     fn new(reduction: Reduction, pairs: usize, (storage, layout): View<'a>) -> Result<Self> {
-        let (expected, stride): (&[usize], _) = match reduction {
-            Reduction::Mean | Reduction::Sum => (&[], 0),
-            Reduction::None => (&[pairs], layout.stride().first().copied().unwrap_or(0)),
-        };
-        if layout.dims() != expected {
-            bail!(
-                "contrastive-loss: the result is {expected:?}, its gradient is {:?}",
-                layout.dims()
-            );
-        }
         let scale = match reduction {
             Reduction::Mean => S::wide(1.0 / pairs as f64),
             Reduction::Sum | Reduction::None => S::wide(1.0),
         };
         Ok(Self {
             values: &storage.as_slice::<S>()?[layout.start_offset()..],
-            stride,
+            // A scalar is every pair's.
+            stride: layout.stride().first().copied().unwrap_or(0),
             scale,
         })
     }

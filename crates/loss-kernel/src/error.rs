@@ -59,6 +59,17 @@ pub enum LossError {
         /// Where the labels are.
         labels: DeviceLocation,
     },
+    /// The gradient of the result is not of the result's shape, type and device.
+    #[error(
+        "the result's gradient must have the result's shape, type and device, {expected:?}, \
+         got {found:?}"
+    )]
+    Upstream {
+        /// Of the result.
+        expected: (Shape, DType, DeviceLocation),
+        /// Of the gradient.
+        found: (Shape, DType, DeviceLocation),
+    },
     /// What candle said.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -23,10 +23,17 @@
 //!
 //! The formulas are in [`Variant`] and their derivation in `docs/formulas.md`. The gradient is
 //! exact: Caffe divides by `d + 1e-4` in its backward pass, this crate does not.
+//!
+//! With the feature `cuda` the same calls run on a GPU where the tensors are on one; what that
+//! needs is in `docs/gpu.md`. The features `cudnn` and `nccl` are candle's.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod energy;
 mod error;
+#[cfg(feature = "cuda")]
+mod ffi;
 mod pairs;
 
 pub use energy::Variant;

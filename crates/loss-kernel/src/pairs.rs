@@ -1,9 +1,13 @@
 //! The loss over given pairs as a candle CustomOp. The arithmetic is in [`crate::energy`], the
-//! loops are in [`crate::cpu`].
+//! loops are in `cpu.rs` and, for a GPU, in `kernels/pairs.cu` behind `cuda.rs`.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Storage, Tensor};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::{LossError, Variant, cpu};
 
 /// How far apart dissimilar pairs are pushed; positive and finite. Caffe's default is 1.
@@ -64,7 +68,8 @@ pub enum Reduction {
 
 /// Contrastive loss of N given pairs of D-dimensional embeddings.
 ///
-/// Deterministic: the same bits for the same input, for any number of threads. Sums are taken in
+/// Deterministic: the same bits for the same input, for any number of threads and on every run on
+/// a GPU; CPU and GPU differ by rounding. Sums are taken in
 /// f32 for f16, bf16 and f32 embeddings (over the pairs in f64), and in f64 for f64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ContrastiveLoss {
@@ -99,9 +104,13 @@ impl ContrastiveLoss {
     /// embeddings' type and is a scalar, or (N,) with [`Reduction::None`]. A loss weight comes in
     /// as the result's gradient: multiply the result by it.
     ///
+    /// On a GPU nothing waits for it, and so no label is looked at here: a pair whose label is
+    /// neither 0 nor 1 has a loss and gradients of NaN there.
+    ///
     /// # Errors
     ///
-    /// Where shapes, types or devices do not fit, the batch is empty, or a label is neither 0 nor 1.
+    /// Where shapes, types or devices do not fit, the batch is empty, or, on the CPU, a label is
+    /// neither 0 nor 1.
     pub fn forward(&self, a: &Tensor, b: &Tensor, same: &Tensor) -> Result<Tensor, LossError> {
         check(a, b, same)?;
         Ok(a.apply_op3(b, same, Forward(*self))?)
@@ -125,12 +134,39 @@ impl ContrastiveLoss {
         upstream: &Tensor,
     ) -> Result<(Tensor, Tensor), LossError> {
         check(a, b, same)?;
+        self.check_upstream(a, upstream)?;
         let backward = Backward {
             loss: *self,
             upstream: upstream.clone(),
         };
         let both = a.apply_op3_no_bwd(b, same, &backward)?;
         Ok((both.get(0)?, both.get(1)?))
+    }
+
+    /// The shape of the loss of `pairs` pairs.
+    fn shape(&self, pairs: usize) -> Shape {
+        match self.reduction {
+            Reduction::Mean | Reduction::Sum => ().into(),
+            Reduction::None => pairs.into(),
+        }
+    }
+
+    fn check_upstream(&self, a: &Tensor, upstream: &Tensor) -> Result<(), LossError> {
+        let shape = self.shape(a.dims()[0]);
+        if upstream.shape() == &shape
+            && upstream.dtype() == a.dtype()
+            && upstream.device().same_device(a.device())
+        {
+            return Ok(());
+        }
+        Err(LossError::Upstream {
+            expected: (shape, a.dtype(), a.device().location()),
+            found: (
+                upstream.shape().clone(),
+                upstream.dtype(),
+                upstream.device().location(),
+            ),
+        })
     }
 }
 
@@ -201,11 +237,21 @@ impl CustomOp3 for Forward {
         same_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let losses = cpu::forward(self.0, (a, a_layout), (b, b_layout), (same, same_layout))?;
-        let shape = match self.0.reduction {
-            Reduction::Mean | Reduction::Sum => Shape::from(()),
-            Reduction::None => same_layout.shape().clone(),
-        };
-        Ok((losses, shape))
+        Ok((losses, self.0.shape(a_layout.dims()[0])))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        a_layout: &Layout,
+        b: &CudaStorage,
+        b_layout: &Layout,
+        same: &CudaStorage,
+        same_layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let losses = cuda::forward(self.0, (a, a_layout), (b, b_layout), (same, same_layout))?;
+        Ok((losses, self.0.shape(a_layout.dims()[0])))
     }
 
     fn bwd(
@@ -243,15 +289,36 @@ impl CustomOp3 for Backward {
         same_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (upstream, upstream_layout) = self.upstream.storage_and_layout();
-        let candle_core::Storage::Cpu(upstream) = &*upstream else {
-            candle_core::bail!(
-                "{}: the embeddings are on the CPU, the result's gradient is on {:?}",
-                self.name(),
-                self.upstream.device().location()
-            );
+        let Storage::Cpu(upstream) = &*upstream else {
+            candle_core::bail!("{}: the result's gradient is not on the CPU", self.name());
         };
         let (n, d) = a_layout.shape().dims2()?;
         let gradients = cpu::backward(
+            self.loss,
+            (a, a_layout),
+            (b, b_layout),
+            (same, same_layout),
+            (upstream, upstream_layout),
+        )?;
+        Ok((gradients, (2, n, d).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        a_layout: &Layout,
+        b: &CudaStorage,
+        b_layout: &Layout,
+        same: &CudaStorage,
+        same_layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let (upstream, upstream_layout) = self.upstream.storage_and_layout();
+        let Storage::Cuda(upstream) = &*upstream else {
+            candle_core::bail!("{}: the result's gradient is not on the GPU", self.name());
+        };
+        let (n, d) = a_layout.shape().dims2()?;
+        let gradients = cuda::backward(
             self.loss,
             (a, a_layout),
             (b, b_layout),

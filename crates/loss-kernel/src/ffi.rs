@@ -1,0 +1,10 @@
+//! The C interface of the kernels, as bindgen reads it from `kernels/contrastive.h`.
+
+#![allow(non_camel_case_types)]
+
+include!(concat!(env!("OUT_DIR"), "/ffi.rs"));
+
+unsafe extern "C" {
+    /// Of the CUDA runtime that the kernels are linked with: what a `cudaError_t` means.
+    pub fn cudaGetErrorString(error: i32) -> *const std::ffi::c_char;
+}

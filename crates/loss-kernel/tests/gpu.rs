@@ -1,0 +1,323 @@
+//! The loss on a GPU against the loss on the CPU.
+//!
+//! `cargo test -p loss-kernel --features cuda -- --ignored gpu` where there is one.
+#![cfg(feature = "cuda")]
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use loss_kernel::{ContrastiveLoss, Reduction, Variant};
+
+const TYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
+
+const REDUCTIONS: [Reduction; 3] = [Reduction::Mean, Reduction::Sum, Reduction::None];
+
+/// Both sides, labels, and the gradient of the losses, on the CPU.
+struct Pairs {
+    a: Tensor,
+    b: Tensor,
+    same: Tensor,
+    upstream: Tensor,
+}
+
+/// Pairs whose distance by the variant's norm is about 0.8, so that the margin 1 has pairs on both
+/// sides, for any `dim`.
+fn pairs(count: usize, dim: usize, variant: Variant, dtype: DType) -> Result<Pairs> {
+    let spread = match variant {
+        Variant::ExponentialL1 => 1.2 / dim as f64,
+        _ => 1.0 / (dim as f64).sqrt(),
+    };
+    // A Weyl sequence: spread evenly, the same everywhere.
+    let value = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() * 2.0 - 1.0;
+    let values = |from: usize, count: usize, factor: f64| {
+        Tensor::from_iter(
+            (from..from + count).map(|i| factor * value(i)),
+            &Device::Cpu,
+        )?
+        .to_dtype(dtype)
+    };
+    Ok(Pairs {
+        a: values(1, count * dim, spread)?.reshape((count, dim))?,
+        b: values(1_000_003, count * dim, spread)?.reshape((count, dim))?,
+        same: Tensor::from_iter((0..count).map(|i| u8::from(i % 3 == 0)), &Device::Cpu)?,
+        upstream: values(7, count, 1.0)?,
+    })
+}
+
+impl Pairs {
+    /// The gradient of the loss: one a pair, or a scalar, large enough that the mean's gradients do
+    /// not vanish in f16.
+    fn upstream(&self, reduction: Reduction) -> Result<Tensor> {
+        match reduction {
+            Reduction::None => Ok(self.upstream.clone()),
+            Reduction::Sum => Tensor::new(-0.75, &Device::Cpu)?.to_dtype(self.a.dtype()),
+            Reduction::Mean => {
+                Tensor::new(self.a.dims()[0] as f64, &Device::Cpu)?.to_dtype(self.a.dtype())
+            }
+        }
+    }
+}
+
+/// Views of equal values with other strides and offsets.
+fn layouts(t: &Tensor) -> Result<[(&'static str, Tensor); 6]> {
+    let (rows, columns) = t.dims2()?;
+    Ok([
+        ("contiguous", t.clone()),
+        ("transposed", t.t()?.contiguous()?.t()?),
+        // 16-byte loads are ruled out by the start where `columns` is odd.
+        (
+            "rows of a larger tensor",
+            Tensor::cat(&[t, t], 0)?.narrow(0, rows, rows)?,
+        ),
+        // By the row stride too.
+        (
+            "columns of a larger tensor",
+            Tensor::cat(&[&t.narrow(1, 0, 1)?, t], 1)?.narrow(1, 1, columns)?,
+        ),
+        (
+            "every second column",
+            Tensor::stack(&[t, t], 2)?.narrow(2, 1, 1)?.squeeze(2)?,
+        ),
+        (
+            "every second row",
+            Tensor::stack(&[t, t], 1)?.narrow(1, 1, 1)?.squeeze(1)?,
+        ),
+    ])
+}
+
+fn flat(t: &Tensor) -> Result<Vec<f64>> {
+    t.to_device(&Device::Cpu)?
+        .to_dtype(DType::F64)?
+        .flatten_all()?
+        .to_vec1()
+}
+
+/// A few roundings of the type, of its sums where they are wider.
+fn tolerance(dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => 2f64.powi(-9),
+        DType::BF16 => 2f64.powi(-6),
+        DType::F32 => 1e-5,
+        _ => 1e-13,
+    }
+}
+
+/// Relative to the largest value, since differences of rounded sums cancel near the margin.
+fn assert_close(found: &Tensor, expected: &Tensor, what: &str) -> Result<()> {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    assert_eq!(found.dtype(), expected.dtype(), "{what}");
+    let tolerance = tolerance(expected.dtype());
+    let (found, expected) = (flat(found)?, flat(expected)?);
+    let largest = expected
+        .iter()
+        .fold(0f64, |largest, x| largest.max(x.abs()));
+    let (at, off) = (0..found.len())
+        .map(|i| (i, (found[i] - expected[i]).abs()))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .expect("no empty batch");
+    assert!(
+        off <= tolerance * largest,
+        "{what}: at {at} the GPU has {}, the CPU {}, and the largest is {largest}",
+        found[at],
+        expected[at]
+    );
+    Ok(())
+}
+
+fn assert_gpu_follows_cpu(
+    loss: ContrastiveLoss,
+    cpu: [&Tensor; 4],
+    gpu: [&Tensor; 4],
+    what: &str,
+) -> Result<()> {
+    let expected = loss.forward(cpu[0], cpu[1], cpu[2])?;
+    let found = loss.forward(gpu[0], gpu[1], gpu[2])?;
+    assert_close(&found, &expected, &format!("{what}, loss"))?;
+    let expected = loss.gradient(cpu[0], cpu[1], cpu[2], cpu[3])?;
+    let found = loss.gradient(gpu[0], gpu[1], gpu[2], gpu[3])?;
+    assert_close(&found.0, &expected.0, &format!("{what}, gradient of a"))?;
+    assert_close(&found.1, &expected.1, &format!("{what}, gradient of b"))
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_and_cpu_agree_on_every_shape() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    for count in [1, 2, 31, 32, 33, 255, 1000] {
+        for dim in [1, 2, 3, 31, 32, 33, 127, 128, 1000, 4099] {
+            for variant in Variant::ALL {
+                for dtype in TYPES {
+                    let pairs = pairs(count, dim, variant, dtype)?;
+                    for reduction in REDUCTIONS {
+                        let loss = ContrastiveLoss::default()
+                            .variant(variant)
+                            .reduction(reduction);
+                        let what = format!("{variant:?} {reduction:?} {dtype:?} ({count}, {dim})");
+                        let upstream = pairs.upstream(reduction)?;
+                        let cpu = [&pairs.a, &pairs.b, &pairs.same, &upstream];
+                        let on_gpu = cpu.map(|t| t.to_device(&gpu));
+                        let [a, b, same, upstream] = on_gpu;
+                        assert_gpu_follows_cpu(loss, cpu, [&a?, &b?, &same?, &upstream?], &what)?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_takes_any_layout() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    let loss = ContrastiveLoss::default().reduction(Reduction::None);
+    for (count, dim) in [(6, 5), (33, 128), (300, 70), (5, 4100)] {
+        for dtype in TYPES {
+            let pairs = pairs(count, dim, Variant::Hadsell, dtype)?;
+            let cpu = [&pairs.a, &pairs.b, &pairs.same, &pairs.upstream];
+            let [a, b, same, upstream] = cpu.map(|t| t.to_device(&gpu));
+            let (a, b, same, upstream) = (a?, b?, same?, upstream?);
+            for (a_layout, a) in layouts(&a)? {
+                for (b_layout, b) in layouts(&b)? {
+                    let what = format!("{dtype:?} ({count}, {dim}), a {a_layout}, b {b_layout}");
+                    assert_gpu_follows_cpu(loss, cpu, [&a, &b, &same, &upstream], &what)?;
+                }
+            }
+            let every_second = |t: &Tensor| Tensor::stack(&[t, t], 1)?.narrow(1, 1, 1)?.squeeze(1);
+            let strided = [&a, &b, &every_second(&same)?, &every_second(&upstream)?];
+            let what = format!("{dtype:?} ({count}, {dim}), strided labels and gradient");
+            assert_gpu_follows_cpu(loss, cpu, strided, &what)?;
+            // One embedding against all: a row with stride 0.
+            let anchor = |t: &Tensor| t.narrow(0, 0, 1)?.broadcast_as((count, dim));
+            let (on_cpu, on_gpu) = (anchor(&pairs.a)?, anchor(&a)?);
+            assert_gpu_follows_cpu(
+                loss,
+                [&on_cpu, &pairs.b, &pairs.same, &pairs.upstream],
+                [&on_gpu, &b, &same, &upstream],
+                &format!("{dtype:?} ({count}, {dim}), one row against all"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_reads_labels_of_any_type() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    let pairs = pairs(40, 16, Variant::Hadsell, DType::F32)?;
+    let loss = ContrastiveLoss::default();
+    let expected = loss.forward(&pairs.a, &pairs.b, &pairs.same)?;
+    let (a, b) = (pairs.a.to_device(&gpu)?, pairs.b.to_device(&gpu)?);
+    for dtype in [DType::U8, DType::U32].iter().chain(&TYPES) {
+        let same = pairs.same.to_dtype(*dtype)?.to_device(&gpu)?;
+        let found = loss.forward(&a, &b, &same)?;
+        assert_close(&found, &expected, &format!("labels of {dtype:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_makes_a_wrong_labels_loss_and_gradient_nan_and_no_others() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    let (a, b) = (
+        Tensor::ones((3, 2), DType::F32, &gpu)?,
+        Tensor::zeros((3, 2), DType::F32, &gpu)?,
+    );
+    let upstream = Tensor::ones(3, DType::F32, &gpu)?;
+    let loss = ContrastiveLoss::default().reduction(Reduction::None);
+    for wrong in [0.75f32, -1.0, 2.0, f32::NAN] {
+        let same = Tensor::new(&[1f32, wrong, 0.0], &gpu)?;
+        let losses = flat(&loss.forward(&a, &b, &same)?)?;
+        assert_eq!(
+            losses.iter().map(|x| x.is_nan()).collect::<Vec<_>>(),
+            [false, true, false]
+        );
+        let (of_a, _) = loss.gradient(&a, &b, &same, &upstream)?;
+        let nan: Vec<bool> = flat(&of_a)?.iter().map(|x| x.is_nan()).collect();
+        assert_eq!(nan, [false, false, true, true, false, false]);
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_gives_the_same_bits_on_every_run() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    // More pairs than a grid has teams, so that blocks take turns.
+    for (count, dim, dtype) in [
+        (100_000, 2, DType::F32),
+        (200_000, 64, DType::BF16),
+        (20_000, 515, DType::F64),
+    ] {
+        let pairs = pairs(count, dim, Variant::Hadsell, dtype)?;
+        let one = Tensor::new(1f32, &gpu)?.to_dtype(dtype)?;
+        let (a, b) = (pairs.a.to_device(&gpu)?, pairs.b.to_device(&gpu)?);
+        let same = pairs.same.to_device(&gpu)?;
+        let loss = ContrastiveLoss::default();
+        let bits = || -> Result<Vec<u64>> {
+            let (of_a, of_b) = loss.gradient(&a, &b, &same, &one)?;
+            let mut values = flat(&loss.forward(&a, &b, &same)?)?;
+            values.extend(flat(&of_a)?);
+            values.extend(flat(&of_b)?);
+            Ok(values.into_iter().map(f64::to_bits).collect())
+        };
+        let first = bits()?;
+        for run in 1..20 {
+            assert!(bits()? == first, "run {run} of {dtype:?} ({count}, {dim})");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_and_cpu_agree_through_candles_backward() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    let pairs = pairs(64, 33, Variant::Hadsell, DType::F32)?;
+    for reduction in REDUCTIONS {
+        let loss = ContrastiveLoss::default().reduction(reduction);
+        let gradients = |device: &Device| -> Result<(Tensor, Tensor)> {
+            let a = Var::from_tensor(&pairs.a.to_device(device)?)?;
+            let b = Var::from_tensor(&pairs.b.to_device(device)?)?;
+            let same = pairs.same.to_device(device)?;
+            // A loss weight, and a network's worth of graph on both sides of the op.
+            let loss =
+                (loss.forward(&a.tanh()?, &(b.as_tensor() * 1.5)?, &same)? * 0.3)?.sum_all()?;
+            let gradients = loss.backward()?;
+            let of = |x: &Var| {
+                gradients
+                    .get(x)
+                    .cloned()
+                    .expect("both sides have a gradient")
+            };
+            Ok((of(&a), of(&b)))
+        };
+        let (found, expected) = (gradients(&gpu)?, gradients(&Device::Cpu)?);
+        assert_close(&found.0, &expected.0, &format!("{reduction:?}, a"))?;
+        assert_close(&found.1, &expected.1, &format!("{reduction:?}, b"))?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_refuses_tensors_on_two_devices() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    let a = Tensor::ones((2, 2), DType::F32, &gpu)?;
+    let same = Tensor::new(&[1u8, 0], &Device::Cpu)?;
+    let loss = ContrastiveLoss::default();
+    let error = loss.forward(&a, &a, &same).unwrap_err().to_string();
+    assert!(error.contains("Cuda") && error.contains("Cpu"), "{error}");
+    let same = same.to_device(&gpu)?;
+    let one = Tensor::new(1f32, &Device::Cpu)?;
+    let error = loss.gradient(&a, &a, &same, &one).unwrap_err().to_string();
+    assert!(error.contains("Cuda") && error.contains("Cpu"), "{error}");
+    Ok(())
+}
+
+/// With a driver or with stubs in its place.
+#[test]
+fn a_gpu_that_is_not_there_is_an_error() {
+    let error = Device::new_cuda(1000).unwrap_err();
+    assert!(error.to_string().contains("CUDA_ERROR"), "{error}");
+}

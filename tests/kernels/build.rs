@@ -1,0 +1,52 @@
+//! Compiles the CUDA kernels for the CPU, with the emulator in `kernels/emulator`, and links them into
+//! the tests. `KERNELS_SANITIZED=1` does it with AddressSanitizer and UndefinedBehaviorSanitizer.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../../kernels");
+    println!("cargo::rerun-if-changed=src/emulator_probe.cpp");
+    println!("cargo::rerun-if-env-changed=KERNELS_SANITIZED");
+    println!("cargo::rustc-check-cfg=cfg(kernels_sanitized)");
+
+    let mut flags = vec![
+        "-Wno-unknown-pragmas",
+        // It takes the fibers' jumps for stack overflows.
+        "-U_FORTIFY_SOURCE",
+        // Rust doesn't contract either; the formulas of both are compared bit by bit.
+        "-ffp-contract=off",
+    ];
+    if std::env::var_os("KERNELS_SANITIZED").is_some() {
+        println!("cargo::rustc-cfg=kernels_sanitized");
+        // In front of all else, so that Rust's allocations too are AddressSanitizer's.
+        println!("cargo::rustc-link-lib=dylib=asan");
+        println!("cargo::rustc-link-lib=dylib=ubsan");
+        flags.extend([
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=all",
+            "-g",
+        ]);
+    }
+    let mut build = cc::Build::new();
+    // The emulated kernels take minutes if they are not optimised.
+    build.cpp(true).std("c++17").opt_level(2).flag("-xc++");
+    for flag in &flags {
+        build.flag(flag);
+    }
+    let compiler = build.get_compiler();
+    if let Err(error) = Command::new(compiler.path()).arg("--version").output() {
+        println!(
+            "cargo::error=the kernel tests need a C++ compiler (g++): `{}` does not start, {error}; \
+             on Debian and Ubuntu `apt install g++` brings one, elsewhere name yours in CXX",
+            compiler.path().display()
+        );
+        return;
+    }
+    println!("cargo::rustc-env=KERNELS_CXX={}", compiler.path().display());
+    println!("cargo::rustc-env=KERNELS_CXX_FLAGS={}", flags.join(" "));
+    build
+        .file("../../kernels/pairs.cu")
+        .file("src/emulator_probe.cpp")
+        .compile("kernels_on_cpu");
+}

@@ -1,0 +1,5 @@
+//! The CUDA kernels, compiled for the CPU with the emulator in `kernels/emulator`, and the cases they
+//! are checked on.
+
+pub mod emulator;
+pub mod emulator_grid;

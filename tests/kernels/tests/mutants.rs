@@ -1,0 +1,315 @@
+//! Broken copies of the kernels: the checks must refuse each of them, and pass copies that are only
+//! built otherwise.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use kernel_tests::emulator::{Element, Kernels};
+use kernel_tests::emulator_grid::{Case, check, formulas, shapes};
+use libloading::Library;
+
+/// A file of `kernels/`, and what is replaced in it by what.
+type Change = (&'static str, &'static str, &'static str);
+
+/// What is broken, and how.
+const MUTANTS: &[(&str, Change)] = &[
+    (
+        "no barrier before the warps' sums are read",
+        ("team.cuh", "  __syncthreads();\n  T sum", "  T sum"),
+    ),
+    (
+        "no barrier after the warps' sums are read",
+        ("team.cuh", "  __syncthreads();\n  return", "  return"),
+    ),
+    (
+        "a barrier that not all reach",
+        (
+            "team.cuh",
+            "  __syncthreads();\n  T sum",
+            "  if (threadIdx.x < 128) __syncthreads();\n  T sum",
+        ),
+    ),
+    (
+        "the last warp dropped",
+        ("team.cuh", "warp < BLOCK / WARP", "warp < BLOCK / WARP - 1"),
+    ),
+    (
+        "half of a team's lanes dropped",
+        ("team.cuh", ": WARP) / 2", ": WARP) / 4"),
+    ),
+    (
+        "lanes of the next team added",
+        ("team.cuh", "(team < WARP ? team : WARP) / 2", "WARP / 2"),
+    ),
+    (
+        "columns side by side whatever the stride",
+        ("element.cuh", "k * matrix.column_stride", "k"),
+    ),
+    (
+        "rows a column stride apart",
+        (
+            "element.cuh",
+            "i * matrix.row_stride + k",
+            "i * matrix.column_stride + k",
+        ),
+    ),
+    (
+        "packs of the first row only",
+        (
+            "element.cuh",
+            "(matrix.data) + i * matrix.row_stride;",
+            "(matrix.data);",
+        ),
+    ),
+    (
+        "packs from a misaligned start",
+        (
+            "element.cuh",
+            "reinterpret_cast<uintptr_t>(matrix.data) % 16 == 0",
+            "true",
+        ),
+    ),
+    (
+        "packs from misaligned rows",
+        ("element.cuh", "matrix.row_stride % PACK<S> == 0", "true"),
+    ),
+    (
+        "packs across columns",
+        ("element.cuh", "matrix.column_stride == 1", "true"),
+    ),
+    (
+        "packs of a row that they do not fill",
+        ("pairs.cu", "pairs.dim % PACK<S> == 0", "true"),
+    ),
+    (
+        "packs written to a misaligned start",
+        (
+            "pairs.cu",
+            "reinterpret_cast<uintptr_t>(gradients) % 16 == 0",
+            "true",
+        ),
+    ),
+    (
+        "one pack too many read",
+        ("pairs.cu", "if (v < packs)", "if (v <= packs)"),
+    ),
+    (
+        "one pack too many written",
+        ("pairs.cu", "if (v >= packs)", "if (v > packs)"),
+    ),
+    (
+        "the last pack not written",
+        ("pairs.cu", "if (v >= packs)", "if (v >= packs - 1)"),
+    ),
+    (
+        "the tiles behind the first not summed",
+        ("pairs.cu", "first += STEPS<V> * team", "first += packs"),
+    ),
+    (
+        "the first tile written for the next ones",
+        (
+            "pairs.cu",
+            "if (start > 0) tile = read",
+            "if (start < 0) tile = read",
+        ),
+    ),
+    (
+        "the last pair left out",
+        (
+            "pairs.cu",
+            "/ team;\n    const bool active = i < pairs.pairs;\n    Wide<S> s = 0;\n    if",
+            "/ team;\n    const bool active = i < pairs.pairs - 1;\n    Wide<S> s = 0;\n    if",
+        ),
+    ),
+    (
+        "one pair too many",
+        (
+            "pairs.cu",
+            "/ team;\n    const bool active = i < pairs.pairs;\n    Wide<S> s = 0;\n    if",
+            "/ team;\n    const bool active = i <= pairs.pairs;\n    Wide<S> s = 0;\n    if",
+        ),
+    ),
+    (
+        "each lane's loss counted",
+        ("pairs.cu", "if (active && lane == 0)", "if (active)"),
+    ),
+    (
+        "the last block's sum dropped",
+        ("pairs.cu", "block < blocks;", "block < blocks - 1;"),
+    ),
+    (
+        "a mean that is not divided",
+        (
+            "pairs.cu",
+            "sum /= static_cast<double>(pairs.pairs)",
+            "sum /= 1",
+        ),
+    ),
+    (
+        "a mean's gradient that is not divided",
+        (
+            "pairs.cu",
+            "Wide<S>(1.0 / static_cast<double>(pairs.pairs))",
+            "Wide<S>(1)",
+        ),
+    ),
+    (
+        "the gradient from above of the first pair for all",
+        (
+            "pairs.cu",
+            "element<S>(upstream, i, 0)",
+            "element<S>(upstream, 0, 0)",
+        ),
+    ),
+    (
+        "no gradient from above",
+        (
+            "pairs.cu",
+            "energy(pairs, i, s).slope * from_above",
+            "energy(pairs, i, s).slope * scale",
+        ),
+    ),
+    (
+        "the same sign on both sides",
+        ("pairs.cu", "narrow(-gradient)", "narrow(gradient)"),
+    ),
+    (
+        "both sides' gradients in one place",
+        ("pairs.cu", "(pairs.pairs + i) * pairs.dim", "i * pairs.dim"),
+    ),
+    (
+        "the factor a − b missing, as in Caffe's GPU code for `legacy`",
+        ("energy.cuh", "return difference;\n", "return T(1);\n"),
+    ),
+    (
+        "the derivative of Caffe, with 1e-4 below the fraction",
+        ("energy.cuh", "-gap / d", "-gap / (d + T(1e-4))"),
+    ),
+];
+
+/// Copies that are right: the checks must not refuse what is only different.
+const EQUIVALENTS: &[(&str, Change)] = &[
+    (
+        "as it is",
+        ("pairs.cu", "MAX_BLOCKS = 4096", "MAX_BLOCKS = 4096"),
+    ),
+    (
+        "three blocks that take turns",
+        ("pairs.cu", "MAX_BLOCKS = 4096", "MAX_BLOCKS = 3"),
+    ),
+];
+
+/// Small shapes first, since a broken copy is done with at its first failure.
+fn cases() -> Vec<Case> {
+    let small = |case: &Case| case.pairs <= if case.dim < 1000 { 33 } else { 2 };
+    let shapes = Element::FLOATS.into_iter().flat_map(shapes).filter(small);
+    formulas()
+        .into_iter()
+        .filter(|case| case.label == Element::U8)
+        .chain(shapes)
+        .collect()
+}
+
+/// Compiles the changed kernels as a library and runs the checks.
+fn checked((file, from, to): Change, cases: &[Case]) -> Result<(), String> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let kernels = folder.path().join("kernels");
+    let probe = folder.path().join("tests/kernels/src");
+    fs::create_dir_all(kernels.join("emulator")).unwrap();
+    fs::create_dir_all(&probe).unwrap();
+    for directory in ["../../kernels", "../../kernels/emulator"] {
+        for entry in fs::read_dir(tests.join(directory)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                let to = kernels.join(directory["../../kernels".len()..].trim_start_matches('/'));
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    fs::copy(
+        tests.join("src/emulator_probe.cpp"),
+        probe.join("emulator_probe.cpp"),
+    )
+    .unwrap();
+    let source = fs::read_to_string(kernels.join(file)).unwrap();
+    assert!(source.contains(from), "{file} no longer has {from:?}");
+    fs::write(kernels.join(file), source.replace(from, to)).unwrap();
+    let library = folder.path().join("kernels.so");
+    let output = Command::new(env!("KERNELS_CXX"))
+        .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-x", "c++"])
+        .args(env!("KERNELS_CXX_FLAGS").split(' '))
+        // Else all copies would share one emulator.
+        .args(["-fvisibility-inlines-hidden", "-Wl,-Bsymbolic"])
+        .args(gnu_unique())
+        // One translation unit takes half the time of two.
+        .arg("-include")
+        .arg(kernels.join("pairs.cu"))
+        .arg(probe.join("emulator_probe.cpp"))
+        .arg("-o")
+        .arg(&library)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // SAFETY: the library's initialisers do nothing, and its functions have the interface's types.
+    unsafe {
+        let library = Library::new(&library).unwrap();
+        let kernels = Kernels {
+            workspace_bytes: *library.get("contrastive_workspace_bytes").unwrap(),
+            forward: *library.get("contrastive_forward").unwrap(),
+            backward: *library.get("contrastive_backward").unwrap(),
+            last_kernel: *library.get("contrastive_last_kernel").unwrap(),
+            thread_order: *library.get("probe_thread_order").unwrap(),
+            error_message: *library.get("probe_error_message").unwrap(),
+        };
+        let outcome = cases
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, case)| check(&kernels, case, index as u64));
+        // Thread-local state of the library would be freed after its code.
+        std::mem::forget(library);
+        outcome
+    }
+}
+
+/// clang does not make such symbols and does not know the flag.
+fn gnu_unique() -> Option<&'static str> {
+    let version = Command::new(env!("KERNELS_CXX")).arg("--version").output();
+    let version = String::from_utf8_lossy(&version.unwrap().stdout).into_owned();
+    (!version.contains("clang")).then_some("-fno-gnu-unique")
+}
+
+/// Every other mutant: the compiler takes most of the time, so two tests share them.
+fn refuse(start: usize) {
+    let cases = cases();
+    let mut survivors = Vec::new();
+    for (what, change) in MUTANTS.iter().skip(start).step_by(2) {
+        match checked(*change, &cases) {
+            Ok(()) => survivors.push(what),
+            Err(error) => println!("{what}: {error}"),
+        }
+    }
+    assert!(survivors.is_empty(), "not refused: {survivors:#?}");
+}
+
+#[test]
+fn broken_kernels_are_refused() {
+    refuse(0);
+}
+
+#[test]
+fn more_broken_kernels_are_refused() {
+    refuse(1);
+}
+
+#[test]
+fn kernels_that_are_only_built_otherwise_pass() {
+    for (what, change) in EQUIVALENTS {
+        checked(*change, &cases()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+}

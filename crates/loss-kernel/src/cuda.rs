@@ -230,3 +230,15 @@ fn launched(code: i32) -> Result<()> {
         error.to_string_lossy()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::launched;
+
+    #[test]
+    fn a_failed_launch_is_an_error_in_cudas_words() {
+        assert!(launched(0).is_ok());
+        let error = launched(209).unwrap_err().to_string();
+        assert!(error.contains("no kernel image is available"), "{error}");
+    }
+}

@@ -402,7 +402,6 @@ fn more_pairs_than_threads_in_the_grid_take_turns() {
 
 /// 4 GiB of address space each, of which a few pages are touched.
 #[test]
-#[cfg_attr(kernels_sanitized, ignore = "AddressSanitizer fills what is allocated")]
 fn strides_beyond_32_bits_are_followed() {
     let far = (1usize << 31) + 8;
     let mut a = vec![0u16; far + 8];

@@ -2,8 +2,9 @@
 //!
 //! It exists because candle 0.11's `max_pool2d` has a wrong gradient (a unique maximum of a 2×2
 //! window gets a quarter of it, four equal ones get all of it each), and because its convolution
-//! takes most of a training step. On the CPU it is im2col and a matrix product over chunks of
-//! images; elsewhere [`conv_pool_composed`] builds the same layer of candle's own ops.
+//! takes most of a training step. On the CPU it is vector code, each image in a lane of its own on the
+//! way forward, and on the way back only what the pool's winners ask for; elsewhere
+//! [`conv_pool_composed`] builds the same layer of candle's own ops.
 //!
 //! For one image, with w of filter o, at pooled position (i, j):
 //!
@@ -15,11 +16,12 @@
 //! The gradient goes to the window's maximum; of equal ones to the first in row-major order, as
 //! in Caffe and PyTorch. A NaN wins its window, so that a diverged network shows.
 
+mod backward;
 mod composed;
 mod cpu;
-mod matrix;
+mod forward;
+mod lanes;
 mod op;
-mod patches;
 
 use candle_core::{DType, Tensor};
 
@@ -61,6 +63,9 @@ pub fn conv_pool(
         .apply_op3(&filters, &bias.contiguous()?, op)?)
 }
 
+/// Saved for a window whose maximum the ReLU cut; 0 to 3 are places in the window.
+const CUT: u8 = 4;
+
 /// The sizes of one call, checked.
 #[derive(Debug, Clone, Copy)]
 struct Geometry {
@@ -89,6 +94,13 @@ impl Geometry {
         };
         if x.elem_count() == 0 {
             return Err(shape("x", "(N, H, W, C) with no size 0".into(), x));
+        }
+        if u32::try_from(height * width * channels).is_err() {
+            return Err(shape(
+                "x",
+                "(N, H, W, C) with fewer than 2³² elements an image".into(),
+                x,
+            ));
         }
         let expected = format!("(O, {channels}, kh, kw), as x has {channels} channels,");
         let &[filters, weight_channels, kh, kw] = weight.dims() else {
@@ -146,12 +158,17 @@ impl Geometry {
         self.height * self.width * self.channels
     }
 
-    /// Positions at which one image is convolved: rows of its patch matrix.
-    fn positions(&self) -> usize {
-        self.conv_height() * self.conv_width()
+    /// Elements of one row of an image.
+    fn row_len(&self) -> usize {
+        self.width * self.channels
     }
 
-    /// Elements under the kernel at one position: columns of the patch matrix.
+    /// Elements of an image under one row of the kernel, which lie side by side.
+    fn run(&self) -> usize {
+        self.kernel[1] * self.channels
+    }
+
+    /// Elements of an image under the kernel.
     fn patch_len(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.channels
     }

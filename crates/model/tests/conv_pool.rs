@@ -377,6 +377,20 @@ fn threads_do_not_disturb_each_other() {
     });
 }
 
+/// The images of one group are worked through in bands of rows when they are too large for a cache.
+#[test]
+fn wide_images_are_the_formula_too() {
+    let layer = Layer::random([3, 11, 3000, 3, 2, 3, 2]);
+    let y = layer.fused(Activation::Relu).unwrap();
+    assert_close(&y, &plain_loops(&layer, Activation::Relu), 1e-12, "values");
+    let found = backward(Ok(y));
+    let expected = backward(layer.composed(Activation::Relu));
+    for (name, var) in layer.vars() {
+        let (found, expected) = (found.get(var).unwrap(), expected.get(var).unwrap());
+        assert_close(found, expected, 1e-11, name);
+    }
+}
+
 #[test]
 fn f32_agrees_with_f64() {
     for shape in SHAPES {

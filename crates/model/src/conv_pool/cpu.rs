@@ -1,43 +1,43 @@
 use std::cell::RefCell;
 
-use candle_core::WithDType;
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::Geometry;
-use super::matrix::Matrix;
-use super::patches;
+use super::backward::{self, Backward, Plan};
+use super::forward::{self, FilterBlocks, Forward};
+use super::lanes::Real;
 use crate::Activation;
 
 /// A batch is cut into this many parts at most, whatever the number of threads: each part has its
 /// own sum for the weights' gradient, and the sums are added in the order of the parts.
 const PARTS: usize = 16;
 
-/// A part is worked through in blocks of as many images as keep the patch matrix near this many
-/// elements: 1 MiB of f32, the size of a second-level cache.
-const PATCH_ELEMENTS: usize = 1 << 18;
+/// Images that go forward on one thread: as many as the widest vector has lanes.
+const GROUP: usize = 16;
 
-/// The index saved for a window whose maximum the ReLU cut; 0 to 3 are places in the window.
-const CUT: u8 = 4;
+/// Buffers of one thread, which keep their size from call to call.
+pub(super) struct Scratch<T> {
+    forward: forward::Scratch<T>,
+    backward: backward::Scratch<T>,
+}
 
-/// The two element types of the layer.
-pub(super) trait Real: WithDType {
-    /// Lends this thread's buffers, which keep their size from call to call.
+/// An element type with its buffers.
+pub(super) trait Buffered: Real {
+    /// Lends this thread's buffers.
     fn with_scratch<R>(use_it: impl FnOnce(&mut Scratch<Self>) -> R) -> R;
 }
 
-/// Buffers of one thread.
-pub(super) struct Scratch<T> {
-    patches: Vec<T>,
-    conv: Vec<T>,
-}
-
-macro_rules! real {
-    ($($t:ty),*) => {$(
-        impl Real for $t {
+macro_rules! buffered {
+    ($($type:ty),*) => {$(
+        impl Buffered for $type {
             fn with_scratch<R>(use_it: impl FnOnce(&mut Scratch<Self>) -> R) -> R {
                 thread_local! {
-                    static SCRATCH: RefCell<Scratch<$t>> = const {
-                        RefCell::new(Scratch { patches: Vec::new(), conv: Vec::new() })
+                    static SCRATCH: RefCell<Scratch<$type>> = const {
+                        RefCell::new(Scratch {
+                            forward: forward::Scratch::new(),
+                            backward: backward::Scratch::new(),
+                        })
                     };
                 }
                 // Nothing inside hands work to rayon, so a thread never borrows it twice.
@@ -46,24 +46,11 @@ macro_rules! real {
         }
     )*};
 }
-real!(f32, f64);
-
-fn at_least<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
-    if buffer.len() < len {
-        buffer.resize(len, T::zero());
-    }
-    &mut buffer[..len]
-}
-
-/// Images of a part, and of a block within it.
-fn part_and_block(geometry: &Geometry) -> (usize, usize) {
-    let part = geometry.images.div_ceil(PARTS);
-    let block = PATCH_ELEMENTS / (geometry.positions() * geometry.patch_len());
-    (part, block.clamp(1, part))
-}
+buffered!(f32, f64);
 
 /// Returns the pooled values and, for each, which element of its window it is.
-pub(super) fn forward<T: Real>(
+pub(super) fn forward<T: Buffered>(
+    arch: Arch,
     geometry: &Geometry,
     activation: Activation,
     x: &[T],
@@ -71,31 +58,27 @@ pub(super) fn forward<T: Real>(
     bias: &[T],
 ) -> (Vec<T>, Vec<u8>) {
     let (image_len, pooled_len) = (geometry.image_len(), geometry.pooled_len());
-    let (part, block) = part_and_block(geometry);
+    let filters = FilterBlocks::new(arch, geometry, filters);
     let mut pooled = vec![T::zero(); geometry.images * pooled_len];
     let mut winners = vec![0; pooled.len()];
-    let filters = Matrix::by_row(filters, geometry.filters, geometry.patch_len()).transposed();
     (
-        x.par_chunks(part * image_len),
-        pooled.par_chunks_mut(part * pooled_len),
-        winners.par_chunks_mut(part * pooled_len),
+        x.par_chunks(GROUP * image_len),
+        pooled.par_chunks_mut(GROUP * pooled_len),
+        winners.par_chunks_mut(GROUP * pooled_len),
     )
         .into_par_iter()
-        .for_each(|(x, pooled, winners)| {
+        .for_each(|(images, pooled, winners)| {
             T::with_scratch(|scratch| {
-                let blocks = x
-                    .chunks(block * image_len)
-                    .zip(pooled.chunks_mut(block * pooled_len))
-                    .zip(winners.chunks_mut(block * pooled_len));
-                for ((x, pooled), winners) in blocks {
-                    let rows = x.len() / image_len * geometry.positions();
-                    let patches = at_least(&mut scratch.patches, rows * geometry.patch_len());
-                    let conv = at_least(&mut scratch.conv, rows * geometry.filters);
-                    patches::gather(geometry, x, patches);
-                    Matrix::by_row(patches, rows, geometry.patch_len())
-                        .multiply(filters, conv, false);
-                    pool(geometry, activation, conv, bias, pooled, winners);
-                }
+                arch.dispatch(Forward {
+                    geometry,
+                    activation,
+                    images,
+                    filters: &filters,
+                    bias,
+                    pooled,
+                    winners,
+                    scratch: &mut scratch.forward,
+                });
             });
         });
     (pooled, winners)
@@ -116,7 +99,8 @@ pub(super) struct Gradients<T> {
     pub(super) bias: Option<Vec<T>>,
 }
 
-pub(super) fn backward<T: Real>(
+pub(super) fn backward<T: Buffered>(
+    arch: Arch,
     geometry: &Geometry,
     wanted: Wanted,
     x: &[T],
@@ -124,55 +108,44 @@ pub(super) fn backward<T: Real>(
     gradient: &[T],
     winners: &[u8],
 ) -> Gradients<T> {
-    let (image_len, pooled_len) = (geometry.image_len(), geometry.pooled_len());
-    let (part, block) = part_and_block(geometry);
+    let part = geometry.images.div_ceil(PARTS);
+    let (image_len, pooled_len) = (part * geometry.image_len(), part * geometry.pooled_len());
     let mut x_gradient = wanted.x.then(|| vec![T::zero(); x.len()]);
     let x_gradients: Vec<Option<&mut [T]>> = match &mut x_gradient {
-        Some(all) => all.chunks_mut(part * image_len).map(Some).collect(),
-        None => x.chunks(part * image_len).map(|_| None).collect(),
+        Some(all) => all.chunks_mut(image_len).map(Some).collect(),
+        None => x.chunks(image_len).map(|_| None).collect(),
     };
-    let filters_matrix = Matrix::by_row(filters, geometry.filters, geometry.patch_len());
+    let plan = Plan::new(arch, geometry, filters);
     let sums: Vec<_> = (
-        x.par_chunks(part * image_len),
+        x.par_chunks(image_len),
         x_gradients,
-        gradient.par_chunks(part * pooled_len),
-        winners.par_chunks(part * pooled_len),
+        gradient.par_chunks(pooled_len),
+        winners.par_chunks(pooled_len),
     )
         .into_par_iter()
-        .map(|(x, mut x_gradient, gradient, winners)| {
-            let mut filters_sum = wanted.filters.then(|| vec![T::zero(); filters.len()]);
-            let mut bias_sum = vec![T::zero(); geometry.filters];
+        .map(|(images, of_images, gradient, winners)| {
+            let mut of_filters = wanted.filters.then(|| vec![T::zero(); plan.filters_len()]);
+            let mut of_bias = wanted.bias.then(|| vec![T::zero(); geometry.filters]);
             T::with_scratch(|scratch| {
-                let blocks = x
-                    .chunks(block * image_len)
-                    .zip(gradient.chunks(block * pooled_len))
-                    .zip(winners.chunks(block * pooled_len));
-                for (i, ((x, gradient), winners)) in blocks.enumerate() {
-                    let rows = x.len() / image_len * geometry.positions();
-                    let patches = at_least(&mut scratch.patches, rows * geometry.patch_len());
-                    let conv = at_least(&mut scratch.conv, rows * geometry.filters);
-                    unpool(geometry, gradient, winners, conv, &mut bias_sum);
-                    let conv = Matrix::by_row(conv, rows, geometry.filters);
-                    if let Some(sum) = &mut filters_sum {
-                        patches::gather(geometry, x, patches);
-                        let patches = Matrix::by_row(patches, rows, geometry.patch_len());
-                        conv.transposed().multiply(patches, sum, true);
-                    }
-                    if let Some(x_gradient) = &mut x_gradient {
-                        conv.multiply(filters_matrix, patches, false);
-                        let images = &mut x_gradient[i * block * image_len..][..x.len()];
-                        patches::scatter_add(geometry, patches, images);
-                    }
-                }
+                arch.dispatch(Backward {
+                    plan: &plan,
+                    images,
+                    gradient,
+                    winners,
+                    of_images,
+                    of_filters: of_filters.as_deref_mut(),
+                    of_bias: of_bias.as_deref_mut(),
+                    scratch: &mut scratch.backward,
+                });
             });
-            (filters_sum, wanted.bias.then_some(bias_sum))
+            (of_filters, of_bias)
         })
         .collect();
-    let (filters_sums, bias_sums): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
+    let (of_filters, of_bias): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
     Gradients {
         x: x_gradient,
-        filters: add_in_order(filters_sums),
-        bias: add_in_order(bias_sums),
+        filters: add_in_order(of_filters).map(|sum| plan.filters_gradient(&sum)),
+        bias: add_in_order(of_bias),
     }
 }
 
@@ -186,87 +159,128 @@ fn add_in_order<T: Real>(sums: Vec<Option<Vec<T>>>) -> Option<Vec<T>> {
     })
 }
 
-/// Calls `visit` for every pooling window with the places in a convolution's result where its four
-/// elements start, in row-major order, and the place in the pooled result.
-fn for_each_window(geometry: &Geometry, images: usize, mut visit: impl FnMut([usize; 4], usize)) {
-    let filters = geometry.filters;
-    let row = geometry.conv_width() * filters;
-    let mut pooled = 0;
-    for image in 0..images {
-        for y in 0..geometry.pooled_height() {
-            let rows = image * geometry.positions() * filters + 2 * y * row;
-            for x in 0..geometry.pooled_width() {
-                let first = rows + 2 * x * filters;
-                let below = first + row;
-                visit([first, first + filters, below, below + filters], pooled);
-                pooled += filters;
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// What the layer can be run on here: vectors of one element, which is what runs where pulp
+    /// knows no better, and every kind that this processor has.
+    fn levels() -> Vec<Arch> {
+        let mut levels = vec![Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        levels.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        levels.push(Arch::new());
+        levels
+    }
+
+    /// Sizes that leave rests of every kind: images, filters, runs of one vector and of several,
+    /// patches that are gathered and not.
+    const SIZES: [(usize, [usize; 3], [usize; 2], usize); 4] = [
+        (17, [9, 8, 1], [5, 5], 20),
+        (3, [8, 7, 20], [5, 5], 13),
+        (33, [4, 5, 3], [3, 2], 7),
+        (2, [6, 6, 64], [3, 3], 1),
+    ];
+
+    struct Case {
+        geometry: Geometry,
+        x: Vec<f64>,
+        filters: Vec<f64>,
+        bias: Vec<f64>,
+        gradient: Vec<f64>,
+    }
+
+    fn cases() -> impl Iterator<Item = Case> {
+        SIZES
+            .into_iter()
+            .map(|(images, [height, width, channels], kernel, filters)| {
+                let geometry = Geometry {
+                    images,
+                    height,
+                    width,
+                    channels,
+                    kernel,
+                    filters,
+                };
+                let rng = &mut ChaCha8Rng::seed_from_u64(3);
+                // Of f32's precision, so that both types compute the same thing.
+                let mut random = |len| -> Vec<f64> {
+                    let value = || f64::from(rng.random_range(-1f32..1.0));
+                    std::iter::repeat_with(value).take(len).collect()
+                };
+                Case {
+                    x: random(images * geometry.image_len()),
+                    filters: random(filters * geometry.patch_len()),
+                    bias: random(filters),
+                    gradient: random(images * geometry.pooled_len()),
+                    geometry,
+                }
+            })
+    }
+
+    /// Pooled values, and the gradients of images, filters and bias for given winners.
+    fn run<T: Buffered>(
+        level: Arch,
+        case: &Case,
+        winners: Option<&[u8]>,
+    ) -> (Vec<u8>, [Vec<f64>; 4]) {
+        let narrow =
+            |values: &[f64]| -> Vec<T> { values.iter().map(|&v| T::from_f64(v)).collect() };
+        let wide = |values: Vec<T>| values.into_iter().map(T::to_f64).collect::<Vec<_>>();
+        let (x, filters) = (narrow(&case.x), narrow(&case.filters));
+        let linear = Activation::Linear;
+        let (pooled, own) = forward(
+            level,
+            &case.geometry,
+            linear,
+            &x,
+            &filters,
+            &narrow(&case.bias),
+        );
+        let all = Wanted {
+            x: true,
+            filters: true,
+            bias: true,
+        };
+        let gradient = narrow(&case.gradient);
+        let winners = winners.unwrap_or(&own);
+        let of = backward(level, &case.geometry, all, &x, &filters, &gradient, winners);
+        let gradients = [of.x, of.filters, of.bias].map(|g| wide(g.expect("it was wanted")));
+        let [of_x, of_filters, of_bias] = gradients;
+        (own, [wide(pooled), of_x, of_filters, of_bias])
+    }
+
+    /// Terms of the longest sum.
+    fn terms(g: &Geometry) -> f64 {
+        g.patch_len().max(g.images * g.pooled_len() / g.filters) as f64 + 1.0
+    }
+
+    #[test]
+    fn every_kind_of_vector_gives_the_same_layer() {
+        for case in cases() {
+            let (winners, expected) = run::<f64>(Arch::Scalar, &case, None);
+            for level in levels() {
+                // n terms below 1 may err by n² half units in the last place of 1, whatever their
+                // order; with terms of either sign it is less than 2n of them.
+                let n = terms(&case.geometry);
+                let (own, f64s) = run::<f64>(level, &case, Some(&winners));
+                assert_eq!(own, winners, "{level:?} {:?}", case.geometry);
+                let (_, f32s) = run::<f32>(level, &case, Some(&winners));
+                for ((expected, f64s), f32s) in expected.iter().zip(f64s).zip(f32s) {
+                    for ((expected, f64), f32) in expected.iter().zip(f64s).zip(f32s) {
+                        let what = format!("{level:?} {:?}: {expected}", case.geometry);
+                        assert!(
+                            (f64 - expected).abs() <= n * f64::EPSILON,
+                            "{what}, f64 {f64}"
+                        );
+                        let bound = n * f64::from(f32::EPSILON);
+                        assert!((f32 - expected).abs() <= bound, "{what}, f32 {f32}");
+                    }
+                }
             }
         }
     }
-}
-
-/// Adds the bias and takes each window's maximum.
-fn pool<T: Real>(
-    geometry: &Geometry,
-    activation: Activation,
-    conv: &[T],
-    bias: &[T],
-    pooled: &mut [T],
-    winners: &mut [u8],
-) {
-    let filters = geometry.filters;
-    let images = pooled.len() / geometry.pooled_len();
-    let relu = activation == Activation::Relu;
-    for_each_window(geometry, images, |window, place| {
-        let [a, b, c, d] = window.map(|start| &conv[start..][..filters]);
-        let bias = &bias[..filters];
-        let pooled = &mut pooled[place..][..filters];
-        let winners = &mut winners[place..][..filters];
-        for o in 0..filters {
-            let mut best = a[o] + bias[o];
-            let mut winner = 0;
-            for (place, value) in [(1, b[o]), (2, c[o]), (3, d[o])] {
-                let value = value + bias[o];
-                #[expect(clippy::eq_op, reason = "true of NaN alone, which must win")]
-                if (value > best) | (value != value) {
-                    best = value;
-                    winner = place;
-                }
-            }
-            if relu & (best <= T::zero()) {
-                best = T::zero();
-                winner = CUT;
-            }
-            pooled[o] = best;
-            winners[o] = winner;
-        }
-    });
-}
-
-/// Hands each window's gradient to its winner, 0 to the rest, and adds it to its filter's bias.
-fn unpool<T: Real>(
-    geometry: &Geometry,
-    gradient: &[T],
-    winners: &[u8],
-    conv: &mut [T],
-    bias_sum: &mut [T],
-) {
-    let images = gradient.len() / geometry.pooled_len();
-    conv.fill(T::zero());
-    for_each_window(geometry, images, |[a, b, c, d], place| {
-        // A window that the ReLU cut writes a 0 to its first place, which saves a branch.
-        let starts = [a, b, c, d, a];
-        let gradient = &gradient[place..][..geometry.filters];
-        let winners = &winners[place..][..geometry.filters];
-        for (o, bias_sum) in bias_sum.iter_mut().enumerate() {
-            let winner = winners[o];
-            let value = if winner == CUT {
-                T::zero()
-            } else {
-                gradient[o]
-            };
-            conv[starts[usize::from(winner)] + o] = value;
-            *bias_sum += value;
-        }
-    });
 }

@@ -1,9 +1,10 @@
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use pulp::Arch;
 
 use super::Geometry;
-use super::cpu::{self, Real, Wanted};
+use super::cpu::{self, Buffered, Wanted};
 use crate::Activation;
 
 /// One forward of the layer. It keeps which element won each window for the backward of that
@@ -23,13 +24,14 @@ impl ConvPool {
         }
     }
 
-    fn forward<T: Real>(&self, inputs: [(&CpuStorage, &Layout); 3]) -> Result<CpuStorage> {
+    fn forward<T: Buffered>(&self, inputs: [(&CpuStorage, &Layout); 3]) -> Result<CpuStorage> {
         let [
             (x, x_layout),
             (filters, filters_layout),
             (bias, bias_layout),
         ] = inputs;
         let (pooled, winners) = cpu::forward(
+            Arch::new(),
             &self.geometry,
             self.activation,
             contiguous::<T>(x, x_layout)?,
@@ -42,7 +44,7 @@ impl ConvPool {
         Ok(T::to_cpu_storage_owned(pooled))
     }
 
-    fn backward<T: Real>(
+    fn backward<T: Buffered>(
         &self,
         [x, filters, bias, gradient]: [&Tensor; 4],
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
@@ -59,6 +61,7 @@ impl ConvPool {
             let (filters, filters_layout) = filters.storage_and_layout();
             let (gradient, gradient_layout) = gradient.storage_and_layout();
             cpu::backward(
+                Arch::new(),
                 &self.geometry,
                 wanted,
                 contiguous::<T>(on_cpu(&x)?, x_layout)?,
@@ -84,7 +87,7 @@ fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
     }
 }
 
-fn contiguous<'a, T: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+fn contiguous<'a, T: Buffered>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     let Some((start, end)) = layout.contiguous_offsets() else {
         bail!("conv_pool: the op was given a tensor that is not contiguous");
     };

@@ -183,7 +183,7 @@ impl<T: Real, S: Simd> Row<'_, T, S> {
         let bias = std::array::from_fn(|o| T::splat(simd, bias[first + o]));
         for j in 0..self.geometry.pooled_width() {
             let window = self.convolve(simd, j, weights, bias);
-            let (values, places) = self.pool(simd, window);
+            let [values, places] = self.pool(simd, window);
             let to = j * self.geometry.filters + first;
             self.pooled[to..][..O].copy_from_slice(&values);
             self.winners[to..][..O].copy_from_slice(&places);
@@ -226,7 +226,7 @@ impl<T: Real, S: Simd> Row<'_, T, S> {
         &self,
         simd: S,
         [first, others @ ..]: [[T::Vector<S>; O]; 4],
-    ) -> ([T::Vector<S>; O], [T::Vector<S>; O]) {
+    ) -> [[T::Vector<S>; O]; 2] {
         let zero = T::splat(simd, T::zero());
         let mut best = first;
         let mut winners = [zero; O];
@@ -246,6 +246,6 @@ impl<T: Real, S: Simd> Row<'_, T, S> {
                 winners[o] = T::select(simd, kept, winners[o], cut);
             }
         }
-        (best, winners)
+        [best, winners]
     }
 }

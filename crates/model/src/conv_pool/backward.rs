@@ -76,8 +76,12 @@ impl Taps {
 
     /// Elements of all filters in vectors: block by block, in each filter by filter.
     fn len(&self) -> usize {
-        let vectors: usize = self.blocks.iter().map(|block| block.vectors).sum();
-        vectors * self.filters * self.lanes
+        self.blocks.iter().map(|block| self.block_len(block)).sum()
+    }
+
+    /// Elements of a block of all filters.
+    fn block_len(&self, block: &Block) -> usize {
+        block.vectors * self.filters * self.lanes
     }
 
     /// Filters, (O, kh, kw, C), in vectors, filled up with zeros.
@@ -277,75 +281,88 @@ impl<T: Real> WithSimd for Backward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let Plan {
-            geometry,
-            filter_taps,
-            image_taps,
-            gathers,
-            by_column,
-            ..
-        } = self.plan;
-        let Scratch {
-            image: image_buffer,
-            patches,
-            hits,
-        } = self.scratch;
-        let (image_len, pooled_len) = (geometry.image_len(), geometry.pooled_len());
+        let g = self.plan.geometry;
         let images = self
             .gradient
-            .chunks_exact(pooled_len)
-            .zip(self.winners.chunks_exact(pooled_len));
-        for (index, (gradient, winners)) in images.enumerate() {
-            let image = index * image_len..(index + 1) * image_len;
+            .chunks_exact(g.pooled_len())
+            .zip(self.winners.chunks_exact(g.pooled_len()));
+        for (image, (gradient, winners)) in images.enumerate() {
+            // As of every dissimilar pair beyond the margin.
+            if gradient.iter().all(|&gradient| gradient == T::zero()) {
+                continue;
+            }
             if self.of_filters.is_some() || self.of_bias.is_some() {
-                hits.collect_by_filter(filter_taps, gradient, winners);
+                let hits = &mut self.scratch.hits;
+                hits.collect_by_filter(&self.plan.filter_taps, gradient, winners);
+                self.add_to_bias();
+                self.add_to_filters(simd, image);
             }
-            if let Some(of_bias) = self.of_bias.as_deref_mut() {
-                for (of_bias, hits) in of_bias.iter_mut().zip(hits.lists()) {
-                    *of_bias += hits.iter().fold(T::zero(), |sum, hit| sum + hit.gradient);
-                }
+            if self.of_images.is_some() {
+                let hits = &mut self.scratch.hits;
+                hits.collect_by_position(&self.plan.image_taps, gradient, winners);
+                self.add_to_image(simd, image);
             }
-            if let Some(mut of_filters) = self.of_filters.as_deref_mut() {
-                let image = &self.images[image.clone()];
-                let image = copy(image, T::lanes::<S>(), image_buffer);
-                let image = match gathers {
-                    true => gather::<S, T>(geometry, image, patches),
-                    false => image,
-                };
-                for block in &filter_taps.blocks {
-                    let len = block.vectors * filter_taps.lanes * geometry.filters;
-                    let (of_block, others) = of_filters.split_at_mut(len);
-                    of_filters = others;
-                    with_width!(
-                        block.vectors,
-                        add_filters,
-                        (simd, block, hits, image, of_block)
-                    );
-                }
-            }
-            if let Some(of_images) = self.of_images.as_deref_mut() {
-                let of_image = &mut of_images[image];
-                hits.collect_by_position(image_taps, gradient, winners);
-                let mut filters = self.plan.filters.first(image_taps.len());
-                for block in &image_taps.blocks {
-                    let len = block.vectors * image_taps.lanes * geometry.filters;
-                    let (of_block, others) = filters.split_at(len);
-                    filters = others;
-                    with_width!(
-                        block.vectors,
-                        add_image,
-                        (
-                            simd,
-                            block,
-                            &image_taps.starts,
-                            by_column,
-                            hits,
-                            of_block,
-                            of_image
-                        )
-                    );
-                }
-            }
+        }
+    }
+}
+
+impl<T: Real> Backward<'_, T> {
+    fn add_to_bias(&mut self) {
+        for (of_bias, hits) in self
+            .of_bias
+            .iter_mut()
+            .flat_map(|of| of.iter_mut())
+            .zip(self.scratch.hits.lists())
+        {
+            *of_bias += hits.iter().fold(T::zero(), |sum, hit| sum + hit.gradient);
+        }
+    }
+
+    #[inline(always)]
+    fn add_to_filters<S: Simd>(&mut self, simd: S, image: usize) {
+        let Some(mut of_filters) = self.of_filters.as_deref_mut() else {
+            return;
+        };
+        let (plan, g) = (self.plan, self.plan.geometry);
+        let Scratch {
+            image: padded,
+            patches,
+            hits,
+        } = &mut *self.scratch;
+        let image = &self.images[image * g.image_len()..][..g.image_len()];
+        let padded = copy(image, T::lanes::<S>(), padded);
+        let source = match plan.gathers {
+            true => gather::<S, T>(g, padded, patches),
+            false => padded,
+        };
+        for block in &plan.filter_taps.blocks {
+            let (of_block, others) = of_filters.split_at_mut(plan.filter_taps.block_len(block));
+            of_filters = others;
+            with_width!(
+                block.vectors,
+                add_patches,
+                (simd, block, hits, source, of_block)
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn add_to_image<S: Simd>(&mut self, simd: S, image: usize) {
+        let Some(of_images) = self.of_images.as_deref_mut() else {
+            return;
+        };
+        let (plan, g) = (self.plan, self.plan.geometry);
+        let of_image = &mut of_images[image * g.image_len()..][..g.image_len()];
+        let mut filters = plan.filters.first(plan.image_taps.len());
+        for block in &plan.image_taps.blocks {
+            let (of_block, others) = filters.split_at(plan.image_taps.block_len(block));
+            filters = others;
+            let hits = &self.scratch.hits;
+            with_width!(
+                block.vectors,
+                add_filters,
+                (simd, block, plan, hits, of_block, of_image)
+            );
         }
     }
 }
@@ -437,7 +454,7 @@ fn gather<'a, S: Simd, T: Real>(g: &Geometry, image: &[T], buffer: &'a mut Buffe
 
 /// `of_filter += Σ gradient · patch`, for every filter.
 #[inline(always)]
-fn add_filters<S: Simd, T: Real, const V: usize>(
+fn add_patches<S: Simd, T: Real, const V: usize>(
     simd: S,
     block: &Block,
     hits: &Hits<T>,
@@ -449,35 +466,35 @@ fn add_filters<S: Simd, T: Real, const V: usize>(
     for (hits, of_filter) in hits.lists().zip(of_filters) {
         let of_filter = T::vectors_mut::<S>(of_filter);
         let sums = std::array::from_fn(|v| of_filter[v]);
-        let starts = hits.iter().map(|hit| (hit.gradient, hit.source as usize));
-        of_filter.copy_from_slice(&accumulate::<S, T, V>(simd, sums, starts, image));
+        let patches = hits.iter().map(|hit| (hit.gradient, hit.source as usize));
+        of_filter.copy_from_slice(&accumulate::<S, T, V>(simd, sums, patches, image));
     }
 }
 
 /// `of_patch += Σ gradient · filter`, for every position.
 #[inline(always)]
-fn add_image<S: Simd, T: Real, const V: usize>(
+fn add_filters<S: Simd, T: Real, const V: usize>(
     simd: S,
     block: &Block,
-    starts: &[[u32; 4]],
-    by_column: &[usize],
+    plan: &Plan<T>,
     hits: &Hits<T>,
     filters: &[T],
     of_image: &mut [T],
 ) {
     let lanes = T::lanes::<S>();
-    let starts = starts.as_flattened();
-    for position in by_column.iter().copied() {
-        let (hits, start) = (hits.list(position), starts[position]);
+    let starts = plan.image_taps.starts.as_flattened();
+    for &position in &plan.by_column {
+        let hits = hits.list(position);
         if hits.is_empty() {
             continue;
         }
         let zeros = [T::splat(simd, T::zero()); V];
-        let starts = hits
+        let sources = hits
             .iter()
             .map(|hit| (hit.gradient, hit.source as usize * V * lanes));
-        let sums = accumulate::<S, T, V>(simd, zeros, starts, filters);
-        let of_patch = &mut of_image[start as usize + block.in_image..][..block.len];
+        let sums = accumulate::<S, T, V>(simd, zeros, sources, filters);
+        let start = starts[position] as usize + block.in_image;
+        let of_patch = &mut of_image[start..][..block.len];
         let (whole, part) = of_patch.split_at_mut(block.len / lanes * lanes);
         for (of_patch, &sum) in T::vectors_mut::<S>(whole).iter_mut().zip(&sums) {
             *of_patch = T::sum(simd, *of_patch, sum);

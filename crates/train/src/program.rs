@@ -1,25 +1,4 @@
-//! The program: trains a Siamese network, judges it, and uses it. See `train --help`.
-
-mod checkpoint;
-mod cli;
-mod config;
-mod device;
-mod embed;
-mod evaluate;
-mod evaluation;
-mod fit;
-mod interrupt;
-mod optimiser;
-mod pictures;
-mod progress;
-mod projector;
-mod report;
-mod run_folder;
-mod run_report;
-mod schedule;
-mod summary;
-mod usage;
-mod verify;
+//! From the command line to an exit code.
 
 use std::process::ExitCode;
 
@@ -33,17 +12,11 @@ use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::progress::{Voice, print, tell};
 use crate::run_folder::RunFolder;
 use crate::usage::UsageError;
+use crate::{embed, evaluate, verify};
 
-fn main() -> ExitCode {
-    // candle puts a backtrace into its errors' text where this is set, and the text is for users.
-    // SAFETY: no other thread has been started yet.
-    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
-    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
-        // candle's own threads, for element-wise operations, wait by spinning and take the core that
-        // the layers' threads need: on two cores a training step takes 15% longer with them.
-        // SAFETY: as above.
-        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
-    }
+/// Does what the command line asks. Where that fails it says why on standard error, and the exit
+/// code is 2 for a wrong use of the program and 1 for anything else.
+pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => fit(&cli.fit),

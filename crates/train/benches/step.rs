@@ -21,6 +21,7 @@ const RATE: f64 = 0.01;
 const ROUNDS: usize = 15;
 
 fn main() -> anyhow::Result<()> {
+    train::keep_freed_memory();
     let cpu = &Device::Cpu;
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, cpu, rng)?;

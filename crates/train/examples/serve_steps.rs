@@ -28,6 +28,7 @@ use train::{OptimiserConfig, Trainer};
 const RATE: f64 = 0.01;
 
 fn main() -> Result<()> {
+    train::keep_freed_memory();
     let files: Vec<_> = std::env::args_os().skip(1).collect();
     let [start, result] = &files[..] else {
         anyhow::bail!("usage: serve_steps START.safetensors RESULT.safetensors");

@@ -12,5 +12,6 @@ fn main() -> ExitCode {
         // SAFETY: as above.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     }
+    train::keep_freed_memory();
     train::run()
 }

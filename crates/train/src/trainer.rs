@@ -50,9 +50,18 @@ impl Trainer {
     /// # Errors
     /// As [`loss`](Self::loss).
     pub fn step(&mut self, images: &Tensor, same: &Tensor, rate: f64) -> Result<Tensor> {
-        let loss = self.loss(images, same)?;
-        self.optimiser.step(&loss.backward()?, rate)?;
-        Ok(loss.detach())
+        let mut step = || {
+            let loss = self.loss(images, same)?;
+            self.optimiser.step(&loss.backward()?, rate)?;
+            Ok(loss.detach())
+        };
+        if images.device().is_cpu() {
+            // On one of rayon's own threads: each layer's work would otherwise be handed over to them
+            // and back, and this thread put to sleep and woken, dozens of times a step.
+            rayon::scope(|_| step())
+        } else {
+            step()
+        }
     }
 
     /// What a checkpoint keeps besides the weights.

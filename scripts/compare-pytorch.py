@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from pytorch_lenet import LeNet
+from pytorch_siamese import LeNet, contrastive_loss
 from safetensors.torch import load_file, save_file
 
 PAIRS = 64
@@ -40,13 +40,6 @@ CAFFE = {
     ],
     "embedding": 2,
 }
-
-
-def contrastive_loss(embeddings, same):
-    a, b = embeddings[:PAIRS], embeddings[PAIRS:]
-    square = (a - b).square().sum(1)
-    hinge = (1 - square.sqrt()).relu().square()
-    return (same * square + (1 - same) * hinge).mean() / 2
 
 
 class Torch:

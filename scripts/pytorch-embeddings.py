@@ -13,7 +13,7 @@ import json
 import sys
 
 import torch
-from pytorch_lenet import LeNet
+from pytorch_siamese import LeNet
 from safetensors import safe_open
 from safetensors.torch import load_file
 

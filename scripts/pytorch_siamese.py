@@ -1,4 +1,4 @@
-"""The networks of `model::LeNetConfig` in PyTorch, with the same names and shapes."""
+"""The networks of `model::LeNetConfig` in PyTorch, with the same names and shapes, and the loss."""
 
 import torch
 from torch import nn
@@ -32,3 +32,12 @@ class LeNet(nn.Module):
 
 def activation(name):
     return {"linear": lambda x: x, "relu": torch.relu}[name]
+
+
+def contrastive_loss(embeddings, same, margin=1.0):
+    """Hadsell's loss, the mean over P pairs; `embeddings` (2P, D) has all first sides first."""
+    a, b = embeddings.chunk(2)
+    square = (a - b).square().sum(1)
+    # PyTorch's gradient of a root is infinite at 0.
+    hinge = (margin - (square + 1e-12).sqrt()).relu().square()
+    return (same * square + (1 - same) * hinge).mean() / 2

@@ -1,8 +1,8 @@
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{Linear, Module};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
+use crate::linear::linear;
 use crate::{Activation, ModelError, Result, conv_pool};
 
 /// Side of both convolutions' kernels.
@@ -282,8 +282,7 @@ impl LeNet {
         let hidden = self.config.hidden.iter().map(|hidden| hidden.activation);
         let activations = hidden.chain([Activation::Linear]);
         for (layer, activation) in head.chunks_exact(2).zip(activations) {
-            let [weight, bias] = [0, 1].map(|i| layer[i].var.as_tensor().clone());
-            x = activation.forward(&Linear::new(weight, Some(bias)).forward(&x)?)?;
+            x = linear(&x, &layer[0].var, &layer[1].var, activation)?;
         }
         Ok(x)
     }

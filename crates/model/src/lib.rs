@@ -9,6 +9,7 @@ mod activation;
 pub mod conv_pool;
 mod error;
 mod lenet;
+mod linear;
 pub mod weights;
 
 pub use activation::Activation;

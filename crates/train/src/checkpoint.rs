@@ -7,12 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use model::LeNet;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use crate::optimiser::Optimiser;
 use crate::run_folder::RunFolder;
+use crate::trainer::Trainer;
 
 /// The newest checkpoint's file.
 pub const LATEST: &str = "checkpoints/latest.safetensors";
@@ -31,18 +30,14 @@ pub struct Progress {
 }
 
 /// Writes a checkpoint, whole or not at all. It has no device: any can go on from it.
-pub fn save(
-    run: &RunFolder,
-    name: &str,
-    net: &LeNet,
-    optimiser: &Optimiser,
-    progress: Progress,
-) -> Result<()> {
-    let weights = net
+pub fn save(run: &RunFolder, name: &str, trainer: &Trainer, progress: Progress) -> Result<()> {
+    let weights = trainer
+        .net()
         .parameters()
         .iter()
         .map(|parameter| (format!("net.{}", parameter.name), parameter.var.as_tensor()));
-    let memory = optimiser
+    let memory = trainer
+        .optimiser()
         .state()
         .map(|(name, memory)| (format!("optimiser.{name}"), memory));
     // Fetched here: `serialize` would panic where a GPU fails.
@@ -56,21 +51,16 @@ pub fn save(
     run.write(name, &bytes)
 }
 
-/// Puts the newest checkpoint's values into a network and an optimiser of the same configuration.
-pub fn restore(run: &RunFolder, net: &LeNet, optimiser: &mut Optimiser) -> Result<Progress> {
+/// Puts the newest checkpoint's values into a trainer of the same configuration.
+pub fn restore(run: &RunFolder, trainer: &mut Trainer) -> Result<Progress> {
     let path = run.path(LATEST);
     let bytes = std::fs::read(&path)
         .with_context(|| format!("cannot read the checkpoint {}", path.display()))?;
-    restore_from(&bytes, &path, net, optimiser)
+    restore_from(&bytes, &path, trainer)
         .with_context(|| format!("the checkpoint {} is of no use", path.display()))
 }
 
-fn restore_from(
-    bytes: &[u8],
-    path: &Path,
-    net: &LeNet,
-    optimiser: &mut Optimiser,
-) -> Result<Progress> {
+fn restore_from(bytes: &[u8], path: &Path, trainer: &mut Trainer) -> Result<Progress> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     let progress = header
         .metadata()
@@ -78,12 +68,12 @@ fn restore_from(
         .and_then(|entries| entries.get("progress"));
     let progress = progress.context("its header does not say how far the run had come")?;
     let progress: Progress = serde_json::from_str(progress)?;
-    let tensors = candle_core::safetensors::load_buffer(bytes, net.device())?;
+    let tensors = candle_core::safetensors::load_buffer(bytes, trainer.net().device())?;
     let tensor = |name: String| -> Result<Tensor> {
         let found = tensors.get(&name);
         found.cloned().with_context(|| format!("{name} is missing"))
     };
-    for parameter in net.parameters() {
+    for parameter in trainer.net().parameters() {
         let found = tensor(format!("net.{}", parameter.name))?;
         ensure!(
             found.dims() == parameter.var.dims(),
@@ -95,6 +85,7 @@ fn restore_from(
         );
         parameter.var.set(&found)?;
     }
+    let optimiser = trainer.optimiser_mut();
     optimiser.restore(progress.step, |name| tensor(format!("optimiser.{name}")))?;
     Ok(progress)
 }

@@ -239,14 +239,7 @@ impl Preset {
                         shift: 0,
                         rotation: 0.0,
                     },
-                    optimiser: OptimiserConfig {
-                        rule: Rule::Sgd,
-                        learning_rate: 0.01,
-                        weight_decay: 0.0,
-                        bias_rate: 2.0,
-                        momentum: 0.9,
-                        ..base.optimiser
-                    },
+                    optimiser: OptimiserConfig::caffe(),
                     schedule: Schedule {
                         policy: Policy::Inv,
                         warm_up: 0,

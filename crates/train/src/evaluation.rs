@@ -112,6 +112,9 @@ pub struct Checkup {
     pub validation_auc: f64,
     /// Mean loss of the test pairs: for the curve, nothing is chosen by it.
     pub test_loss: f64,
+    /// Share of test pairs judged rightly at the threshold that is best for the validation pairs now:
+    /// as the loss, nothing is chosen by it.
+    pub test_accuracy: f64,
 }
 
 impl Checkup {
@@ -136,10 +139,13 @@ impl Checkup {
                  optimiser.learning_rate may help"
             );
         }
+        let validation = roc(&validation, &pairs.validation)?;
+        let test = roc(&test, &pairs.test)?;
         Ok(Self {
             validation_loss,
-            validation_auc: roc(&validation, &pairs.validation)?.auc(),
+            validation_auc: validation.auc(),
             test_loss,
+            test_accuracy: Verification::new(&test, validation.best_threshold()).accuracy,
         })
     }
 }

@@ -15,10 +15,10 @@ use crate::checkpoint::{self, BEST, LATEST, Progress};
 use crate::config::{Length, RunConfig};
 use crate::evaluation::{Assessment, Checkup, EvaluationPairs, calibrate};
 use crate::interrupt::Interrupt;
-use crate::optimiser::Optimiser;
 use crate::progress::{StepProgress, Voice};
 use crate::run_folder::RunFolder;
 use crate::summary::Summary;
+use crate::trainer::Trainer;
 use crate::usage::usage;
 use crate::{device, projector, run_report};
 
@@ -85,8 +85,7 @@ pub struct Fit {
     run: RunFolder,
     config: RunConfig,
     dataset: Dataset,
-    net: LeNet,
-    optimiser: Optimiser,
+    trainer: Trainer,
     progress: Progress,
 }
 
@@ -96,7 +95,7 @@ impl Fit {
         let dataset = load(&config)?;
         let name = config.data.source.to_string();
         let name = name.split(':').next().unwrap_or_default();
-        let (net, optimiser) = start(&config, &dataset, &device)?;
+        let trainer = start(&config, &dataset, &device)?;
         EvaluationPairs::new(&config, &dataset)?;
         PairSampler::new(dataset.train.labels(), config.data.pairing, config.seed)
             .context("pairing the training images; hold out fewer with data.validation")?;
@@ -104,8 +103,7 @@ impl Fit {
             run: RunFolder::create(out, name, &config)?,
             config,
             dataset,
-            net,
-            optimiser,
+            trainer,
             progress: Progress::default(),
         })
     }
@@ -121,10 +119,10 @@ impl Fit {
         }
         let config = run.config()?;
         let dataset = load(&config)?;
-        let (net, mut optimiser) = start(&config, &dataset, &device)?;
+        let mut trainer = start(&config, &dataset, &device)?;
         let mut progress = Progress::default();
         if run.path(LATEST).exists() {
-            progress = checkpoint::restore(&run, &net, &mut optimiser)?;
+            progress = checkpoint::restore(&run, &mut trainer)?;
         }
         // What was logged after the checkpoint will be logged again.
         if run.path("metrics.jsonl").exists() {
@@ -146,8 +144,7 @@ impl Fit {
             run,
             config,
             dataset,
-            net,
-            optimiser,
+            trainer,
             progress,
         })
     }
@@ -203,7 +200,8 @@ impl Fit {
             }
             self.progress.seconds = before + started.elapsed().as_secs_f64();
             if step.is_multiple_of(epoch) || step == steps {
-                let checkup = Checkup::new(&self.net, &self.config, &self.dataset, &pairs)?;
+                let checkup =
+                    Checkup::new(self.trainer.net(), &self.config, &self.dataset, &pairs)?;
                 record(Line::Epoch {
                     epoch: step / epoch,
                     step,
@@ -244,7 +242,8 @@ impl Fit {
 
     fn describe(&self, steps: u64) -> String {
         let parameters: usize = self
-            .net
+            .trainer
+            .net()
             .parameters()
             .iter()
             .map(|p| p.var.elem_count())
@@ -261,9 +260,9 @@ impl Fit {
             self.dataset.name,
             self.dataset.validation.len(),
             self.dataset.test.len(),
-            self.net.config().embedding,
+            self.trainer.net().config().embedding,
             self.config.training.pairs_per_batch,
-            device::name(self.net.device()),
+            device::name(self.trainer.net().device()),
         )
     }
 
@@ -271,16 +270,14 @@ impl Fit {
     fn step(&mut self, batch: PairBatch, rate: f64) -> Result<Tensor> {
         let pairs = batch.same.len();
         let [c, h, w] = self.config.net.input;
-        let device = self.net.device();
+        let device = self.trainer.net().device();
         let images = Tensor::from_vec(batch.pixels, (2 * pairs, c, h, w), device)?;
         let same = Tensor::from_vec(batch.same, pairs, device)?;
-        let (a, b) = self.net.forward_pair(&images)?;
-        let loss = self.config.loss.build().forward(&a, &b, &same)?;
-        if device.is_cpu() {
+        let loss = self.trainer.step(&images, &same, rate)?;
+        if loss.device().is_cpu() {
             self.finite(&loss)?;
         }
-        self.optimiser.step(&loss.backward()?, rate)?;
-        Ok(loss.detach())
+        Ok(loss)
     }
 
     /// A step's loss as a number, or why there is no use in another step. A network that has become
@@ -305,15 +302,15 @@ impl Fit {
     }
 
     fn save(&self, name: &str) -> Result<()> {
-        checkpoint::save(&self.run, name, &self.net, &self.optimiser, self.progress)
+        checkpoint::save(&self.run, name, &self.trainer, self.progress)
     }
 
     /// Calibrates, judges and writes the results.
     fn conclude(&self, pairs: &EvaluationPairs, steps: u64, epoch: u64) -> Result<Summary> {
-        let threshold = calibrate(&self.net, &self.config, &self.dataset, pairs)?;
+        let threshold = calibrate(self.trainer.net(), &self.config, &self.dataset, pairs)?;
         let transform = &self.config.transform;
         let file = ModelFile {
-            config: self.net.config().clone(),
+            config: self.trainer.net().config().clone(),
             preprocessing: Preprocessing {
                 scale: transform.scale,
                 mean: transform.mean,
@@ -324,9 +321,12 @@ impl Fit {
             classes: self.dataset.train.classes().to_vec(),
             version: env!("CARGO_PKG_VERSION").into(),
         };
-        self.run
-            .write("model.safetensors", &weights::to_bytes(&self.net, &file)?)?;
-        let assessment = Assessment::new(&self.net, &self.config, &self.dataset, threshold)?;
+        self.run.write(
+            "model.safetensors",
+            &weights::to_bytes(self.trainer.net(), &file)?,
+        )?;
+        let assessment =
+            Assessment::new(self.trainer.net(), &self.config, &self.dataset, threshold)?;
         let summary = Summary {
             figures: assessment.figures.clone(),
             data: self.dataset.name.clone(),
@@ -340,7 +340,7 @@ impl Fit {
             seconds: self.progress.seconds,
             pairs_per_second: (steps as usize * self.config.training.pairs_per_batch) as f64
                 / self.progress.seconds,
-            device: device::name(self.net.device()),
+            device: device::name(self.trainer.net().device()),
             seed: self.config.seed,
             version: env!("CARGO_PKG_VERSION").into(),
         };
@@ -390,7 +390,7 @@ pub fn load(config: &RunConfig) -> Result<Dataset> {
     Ok(dataset)
 }
 
-fn start(config: &RunConfig, dataset: &Dataset, device: &Device) -> Result<(LeNet, Optimiser)> {
+fn start(config: &RunConfig, dataset: &Dataset, device: &Device) -> Result<Trainer> {
     let images = 2 * config.training.pairs_per_batch;
     if images > dataset.train.len() {
         return Err(usage(format!(
@@ -403,6 +403,5 @@ fn start(config: &RunConfig, dataset: &Dataset, device: &Device) -> Result<(LeNe
     }
     let mut rng = stream(config.seed, Purpose::Initialisation, 0);
     let net = LeNet::new(config.net.clone(), DType::F32, device, &mut rng)?;
-    let optimiser = Optimiser::new(config.optimiser, net.parameters())?;
-    Ok((net, optimiser))
+    Trainer::new(net, config.loss.build(), config.optimiser)
 }

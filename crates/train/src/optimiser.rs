@@ -41,6 +41,23 @@ pub struct OptimiserConfig {
     pub epsilon: f64,
 }
 
+impl OptimiserConfig {
+    /// The solver of Caffe's `examples/siamese`: SGD, rate 0.01, momentum 0.9, biases at twice the
+    /// rate, no decay.
+    pub fn caffe() -> Self {
+        Self {
+            rule: Rule::Sgd,
+            learning_rate: 0.01,
+            weight_decay: 0.0,
+            bias_rate: 2.0,
+            momentum: 0.9,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+        }
+    }
+}
+
 /// One parameter with what the rule remembers of it.
 struct Slot {
     parameter: Parameter,

@@ -56,7 +56,12 @@ fn metrics_has_a_line_for_each_logged_step_and_each_epoch() {
         assert!(line["learning_rate"].as_f64().unwrap() > 0.0, "{line}");
     }
     for line in epochs {
-        for figure in ["validation_loss", "validation_auc", "test_loss"] {
+        for figure in [
+            "validation_loss",
+            "validation_auc",
+            "test_loss",
+            "test_accuracy",
+        ] {
             assert!(line[figure].as_f64().unwrap() > 0.0, "{line}");
         }
     }

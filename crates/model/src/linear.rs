@@ -1,0 +1,366 @@
+//! A fully connected layer, activation(x·wᵀ + b), as one candle op with its own backward.
+//!
+//! candle's own layer multiplies by a transposed view of the weight. Its gradient comes back as a
+//! view in the wrong order of memory, so that whoever adds to it or reads it jumps through 1.6 MB.
+//! Here each product is written in the order in which it is read, and bias and activation are one
+//! pass.
+
+use candle_core::{
+    CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
+};
+use candle_nn::Module;
+use gemm::Parallelism;
+
+use crate::Activation;
+
+/// * `x`: (N, inputs);
+/// * `weight`: (outputs, inputs);
+/// * `bias`: (outputs,), all three f32 or all f64.
+///
+/// Returns (N, outputs). On the CPU no gradient is computed for an input that candle does not track,
+/// and result and gradients have the same bits for any number of rayon threads: they share out the
+/// rows and columns of a product, never a sum.
+///
+/// # Errors
+/// Whatever candle reports for the shapes and the device.
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    activation: Activation,
+) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        let linear = candle_nn::Linear::new(weight.clone(), Some(bias.clone()));
+        return activation.forward(&linear.forward(x)?);
+    }
+    x.contiguous()?.apply_op3(
+        &weight.contiguous()?,
+        &bias.contiguous()?,
+        Linear(activation),
+    )
+}
+
+struct Linear(Activation);
+
+/// A matrix by row, or its transpose.
+#[derive(Clone, Copy)]
+struct Matrix<'a, T> {
+    values: &'a [T],
+    rows: usize,
+    cols: usize,
+    strides: [isize; 2],
+}
+
+impl<'a, T: WithDType> Matrix<'a, T> {
+    fn on_cpu((storage, layout): (&'a CpuStorage, &Layout)) -> Result<Self> {
+        let (rows, cols) = layout.shape().dims2()?;
+        Ok(Self::by_row(contiguous((storage, layout))?, rows, cols))
+    }
+
+    fn of(storage: &'a Storage, layout: &Layout) -> Result<Self> {
+        match storage {
+            Storage::Cpu(storage) => Self::on_cpu((storage, layout)),
+            _ => bail!("linear: a tensor on another device than the CPU"),
+        }
+    }
+
+    fn by_row(values: &'a [T], rows: usize, cols: usize) -> Self {
+        assert_eq!(values.len(), rows * cols, "a {rows}×{cols} matrix");
+        Self {
+            values,
+            rows,
+            cols,
+            strides: [cols as isize, 1],
+        }
+    }
+
+    fn transposed(self) -> Self {
+        let [row, col] = self.strides;
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            strides: [col, row],
+            ..self
+        }
+    }
+
+    /// The product, by row.
+    fn times(self, rhs: Self) -> Result<Vec<T>> {
+        if self.cols != rhs.rows {
+            bail!("linear: {} columns times {} rows", self.cols, rhs.rows);
+        }
+        let mut product = vec![T::zero(); self.rows * rhs.cols];
+        let parallelism = match rayon::current_num_threads() {
+            1 => Parallelism::None,
+            threads => Parallelism::Rayon(threads),
+        };
+        let [row, col] = self.strides;
+        let [rhs_row, rhs_col] = rhs.strides;
+        // SAFETY: `by_row` checked that each operand's strides stay inside its slice, and
+        // `transposed` only swaps them with the sizes; `product` has exactly the result's elements.
+        unsafe {
+            gemm::gemm(
+                self.rows,
+                rhs.cols,
+                self.cols,
+                product.as_mut_ptr(),
+                1,
+                rhs.cols as isize,
+                false,
+                self.values.as_ptr(),
+                col,
+                row,
+                rhs.values.as_ptr(),
+                rhs_col,
+                rhs_row,
+                T::zero(),
+                T::one(),
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
+        Ok(product)
+    }
+}
+
+fn contiguous<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [T]> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        bail!("linear: a tensor is not contiguous");
+    };
+    Ok(&T::cpu_storage_as_slice(storage)?[from..to])
+}
+
+impl Linear {
+    fn forward<T: WithDType>(
+        &self,
+        [x, weight, bias]: [(&CpuStorage, &Layout); 3],
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = (Matrix::<T>::on_cpu(x)?, Matrix::on_cpu(weight)?);
+        let bias = contiguous::<T>(bias)?;
+        if bias.len() != weight.rows {
+            bail!("linear: {} biases for {} outputs", bias.len(), weight.rows);
+        }
+        let mut sums = x.times(weight.transposed())?;
+        let relu = self.0 == Activation::Relu;
+        for row in sums.chunks_exact_mut(bias.len()) {
+            for (sum, &bias) in row.iter_mut().zip(bias) {
+                *sum += bias;
+                // Not `max`, which would turn NaN into 0.
+                if relu & (*sum <= T::zero()) {
+                    *sum = T::zero();
+                }
+            }
+        }
+        let shape = (x.rows, weight.rows).into();
+        Ok((T::to_cpu_storage_owned(sums), shape))
+    }
+
+    fn backward<T: WithDType>(
+        &self,
+        [x, weight, bias, result, gradient]: [&Tensor; 5],
+    ) -> Result<[Option<Tensor>; 3]> {
+        let masked = match self.0 {
+            Activation::Linear => gradient.contiguous()?,
+            Activation::Relu => (gradient * result.gt(0f64)?.to_dtype(gradient.dtype())?)?,
+        };
+        let (gradient, gradient_layout) = masked.storage_and_layout();
+        let gradient = Matrix::<T>::of(&gradient, gradient_layout)?;
+        let of_x = || {
+            let (weight, layout) = weight.storage_and_layout();
+            gradient.times(Matrix::of(&weight, layout)?)
+        };
+        let of_weight = || {
+            let (x, layout) = x.storage_and_layout();
+            gradient.transposed().times(Matrix::of(&x, layout)?)
+        };
+        let of_bias = || {
+            let mut sums = vec![T::zero(); gradient.cols];
+            for row in gradient.values.chunks_exact(gradient.cols) {
+                for (sum, &value) in sums.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+            Ok(sums)
+        };
+        let wanted = |input: &Tensor, gradient: &dyn Fn() -> Result<Vec<T>>| {
+            let gradient = input.track_op().then(gradient).transpose()?;
+            gradient
+                .map(|values| Tensor::from_vec(values, input.shape(), input.device()))
+                .transpose()
+        };
+        Ok([
+            wanted(x, &of_x)?,
+            wanted(weight, &of_weight)?,
+            wanted(bias, &of_bias)?,
+        ])
+    }
+}
+
+impl CustomOp3 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
+        match x {
+            CpuStorage::F64(_) => self.forward::<f64>(inputs),
+            _ => self.forward::<f32>(inputs),
+        }
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let tensors = [x, weight, bias, result, gradient];
+        let [x, weight, bias] = match x.dtype() {
+            DType::F64 => self.backward::<f64>(tensors)?,
+            _ => self.backward::<f32>(tensors)?,
+        };
+        Ok((x, weight, bias))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use candle_nn::Linear as Stock;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    const ACTIVATIONS: [Activation; 2] = [Activation::Linear, Activation::Relu];
+
+    fn random(shape: &[usize], dtype: DType, rng: &mut ChaCha8Rng) -> Var {
+        let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0));
+        let values = Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap();
+        Var::from_tensor(&values.to_dtype(dtype).unwrap()).unwrap()
+    }
+
+    /// x (n, inputs), weight (outputs, inputs), bias (outputs,).
+    fn inputs(n: usize, inputs: usize, outputs: usize, dtype: DType) -> [Var; 3] {
+        let rng = &mut ChaCha8Rng::seed_from_u64(3);
+        [&[n, inputs][..], &[outputs, inputs], &[outputs]].map(|shape| random(shape, dtype, rng))
+    }
+
+    /// The result, and the gradients of its products with the numbers 1, 2, 3, … by input.
+    fn result_and_gradients(layer: impl Fn() -> Result<Tensor>, inputs: &[Var]) -> Vec<Tensor> {
+        let result = layer().unwrap();
+        let numbers = Tensor::arange(1f64, 1.0 + result.elem_count() as f64, &Device::Cpu).unwrap();
+        let numbers = numbers.reshape(result.shape()).unwrap();
+        let weighted = (&result * numbers.to_dtype(result.dtype()).unwrap()).unwrap();
+        let gradients = weighted.sum_all().unwrap().backward().unwrap();
+        let gradients = inputs.iter().map(|var| gradients.get(var).unwrap().clone());
+        [result.detach()].into_iter().chain(gradients).collect()
+    }
+
+    fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
+        let values = tensors.iter().map(|t| t.flatten_all()?.to_vec1::<f32>());
+        let values: Vec<Vec<f32>> = values.collect::<Result<_>>().unwrap();
+        let bits = values.iter().map(|v| v.iter().map(|v| v.to_bits()));
+        bits.map(Iterator::collect).collect()
+    }
+
+    #[test]
+    fn result_and_gradients_are_those_of_candles_layer() {
+        for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-13)] {
+            for [n, from, to] in [[1, 1, 1], [5, 3, 7], [64, 10, 2], [33, 65, 47], [7, 300, 1]] {
+                for activation in ACTIVATIONS {
+                    let vars = inputs(n, from, to, dtype);
+                    let [x, weight, bias] = vars.each_ref().map(|var| var.as_tensor());
+                    let found = result_and_gradients(|| linear(x, weight, bias, activation), &vars);
+                    let stock = Stock::new(weight.clone(), Some(bias.clone()));
+                    let expected =
+                        result_and_gradients(|| activation.forward(&stock.forward(x)?), &vars);
+                    for (found, expected) in found.iter().zip(&expected) {
+                        assert_eq!(found.dims(), expected.dims());
+                        let worst = (found - expected).unwrap().abs().unwrap();
+                        let [worst, largest] = [&worst, &expected.abs().unwrap()].map(|t| {
+                            let largest = t.max_all().unwrap().to_dtype(DType::F64).unwrap();
+                            largest.to_scalar::<f64>().unwrap()
+                        });
+                        assert!(
+                            worst <= tolerance * largest,
+                            "{n}×{from}→{to}, {activation:?}, {dtype:?}: {worst:e} of {largest:e}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Of a size that gemm shares out among threads.
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let vars = inputs(128, 800, 500, DType::F32);
+        let [x, weight, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let layer = || linear(x, weight, bias, Activation::Relu);
+                bits(&result_and_gradients(layer, &vars))
+            })
+        };
+        let one = run(1);
+        for threads in [2, 3, 4, 7] {
+            assert!(run(threads) == one, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn views_are_read_in_their_own_order() {
+        let vars = inputs(6, 4, 6, DType::F32);
+        let [x, weight, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let (x_view, weight_view) = (weight.narrow(0, 1, 4).unwrap(), x.narrow(0, 0, 4).unwrap());
+        let x_view = x_view.t().unwrap();
+        let bias = bias.narrow(0, 2, 4).unwrap();
+        let found = linear(&x_view, &weight_view, &bias, Activation::Linear).unwrap();
+        let copies = [&x_view, &weight_view, &bias].map(|t| t.force_contiguous().unwrap());
+        let expected = linear(&copies[0], &copies[1], &copies[2], Activation::Linear).unwrap();
+        assert_eq!(bits(&[found]), bits(&[expected]));
+    }
+
+    #[test]
+    fn relu_has_gradient_zero_at_zero_and_lets_nan_through() {
+        let cpu = &Device::Cpu;
+        let x = Var::new(&[[0f32], [1.0], [-1.0], [f32::NAN]], cpu).unwrap();
+        let weight = Tensor::new(&[[2f32]], cpu).unwrap();
+        let bias = Tensor::new(&[0f32], cpu).unwrap();
+        let y = linear(&x, &weight, &bias, Activation::Relu).unwrap();
+        let values: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
+        assert_eq!(values[..3], [0.0, 2.0, 0.0]);
+        assert!(values[3].is_nan());
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        let of_x = gradients.get(&x).unwrap().flatten_all().unwrap();
+        assert_eq!(of_x.to_vec1::<f32>().unwrap()[..3], [0.0, 2.0, 0.0]);
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let vars = inputs(2, 3, 4, DType::F32);
+        let [x, weight, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let error = |x: &Tensor, weight: &Tensor, bias: &Tensor| {
+            let result = linear(x, weight, bias, Activation::Linear);
+            result.unwrap_err().to_string()
+        };
+        assert!(error(weight, x, bias).contains("4 biases for 2 outputs"));
+        let wide = x.t().unwrap();
+        assert!(error(&wide, weight, bias).contains("2 columns times 3 rows"));
+        assert!(!error(bias, weight, bias).is_empty());
+    }
+}

@@ -1,0 +1,34 @@
+//! What the program `train` is made of.
+//!
+//! [`run`] is the program. [`Trainer`] is its training step, from images and labels to updated
+//! weights, for whoever wants to measure it or to train in a loop of their own; such a program does
+//! well to call [`keep_freed_memory`] too.
+
+mod checkpoint;
+mod cli;
+mod config;
+mod device;
+mod embed;
+mod evaluate;
+mod evaluation;
+mod fit;
+mod interrupt;
+mod memory;
+mod optimiser;
+mod pictures;
+mod program;
+mod progress;
+mod projector;
+mod report;
+mod run_folder;
+mod run_report;
+mod schedule;
+mod summary;
+mod trainer;
+mod usage;
+mod verify;
+
+pub use memory::keep_freed_memory;
+pub use optimiser::{OptimiserConfig, Rule};
+pub use program::run;
+pub use trainer::Trainer;

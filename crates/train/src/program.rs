@@ -1,0 +1,119 @@
+//! From the command line to an exit code.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::{Cli, Command, FitArgs};
+use crate::config::{Overlay, RunConfig};
+use crate::fit::{Fit, Outcome};
+use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::progress::{Voice, print, tell};
+use crate::run_folder::RunFolder;
+use crate::usage::UsageError;
+use crate::{embed, evaluate, verify};
+
+/// Does what the command line asks. Where that fails it says why on standard error, and the exit
+/// code is 2 for a wrong use of the program and 1 for anything else.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => fit(&cli.fit),
+        Some(Command::Fit(args)) => fit(&args),
+        Some(Command::Evaluate(args)) => evaluate::evaluate(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Verify(args)) => verify::verify(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Embed(args)) => embed::embed(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Report(args)) => evaluate::report(&args).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        tell(format_args!("error: {error:#}"));
+        match error.downcast_ref::<UsageError>() {
+            Some(_) => ExitCode::from(2),
+            None => ExitCode::FAILURE,
+        }
+    })
+}
+
+fn fit(args: &FitArgs) -> Result<ExitCode> {
+    let voice = Voice::new(args.voice.quiet, args.voice.json);
+    let fit = match &args.resume {
+        Some(run) => Fit::resume(RunFolder::open(run)?, args.device.choice.open(voice)?)?,
+        None => {
+            let config = configure(args)?;
+            if args.print_config {
+                print(config.to_toml()?)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Fit::new(config, args.out.as_deref(), args.device.choice.open(voice)?)?
+        }
+    };
+    let run = fit.folder().clone();
+    match fit.run(voice, &Interrupt::listen()?)? {
+        Outcome::Finished(summary) => {
+            voice.give(format_args!(
+                "{}\n{} has the model, the report (report.html) and all else\n",
+                summary.figures,
+                run.display()
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Interrupted(step) => {
+            tell(format_args!(
+                "stopped after step {step}; go on with `train fit --resume {}`",
+                run.display()
+            ));
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
+}
+
+fn configure(args: &FitArgs) -> Result<RunConfig> {
+    let mut overlay = Overlay::new(args.preset)?;
+    if let Some(file) = &args.config {
+        overlay = overlay.file(file)?;
+    }
+    if let Some(data) = &args.data {
+        overlay = overlay.set("data.source", data.as_str())?;
+    }
+    let length = match (args.epochs, args.steps) {
+        (Some(epochs), _) => Some(format!("{epochs} epochs")),
+        (None, Some(steps)) => Some(format!("{steps} steps")),
+        (None, None) => None,
+    };
+    if let Some(length) = length {
+        overlay = overlay.set("training.length", length)?;
+    }
+    let whole = [
+        ("training.pairs_per_batch", args.batch),
+        ("net.embedding", args.embedding),
+        ("seed", args.seed),
+    ];
+    for (key, value) in whole {
+        if let Some(value) = value {
+            overlay = overlay.set(key, i64::from(value))?;
+        }
+    }
+    let fractions = [
+        ("loss.margin", args.margin),
+        ("optimiser.learning_rate", args.learning_rate),
+    ];
+    for (key, value) in fractions {
+        if let Some(value) = value {
+            overlay = overlay.set(key, value)?;
+        }
+    }
+    let names = [
+        ("loss.variant", &args.variant),
+        ("data.pairing", &args.pairing),
+    ];
+    for (key, value) in names {
+        if let Some(value) = value {
+            overlay = overlay.set(key, value.as_str())?;
+        }
+    }
+    for assignment in &args.set {
+        overlay = overlay.assignment(assignment)?;
+    }
+    overlay.finish()
+}

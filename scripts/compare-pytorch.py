@@ -1,0 +1,154 @@
+"""A training step of 64 pairs through Caffe's Siamese LeNet, in PyTorch and here.
+
+usage: compare-pytorch.py SERVE_STEPS [ROUNDS]
+
+Forward, contrastive loss, backward, SGD with momentum; f32, on the CPU. From the same weights and
+batch both sides must give
+
+* the same loss, within 1e-5 of it;
+* the same gradients, within 1e-4 of the largest entry of each;
+* the same change of the weights after two steps, so with momentum, within 1e-3 of the largest.
+
+Biases that move all embeddings together have a gradient of 0; there 1e-6 is allowed for rounding.
+
+Then, at 1 and at 2 threads, ROUNDS rounds (15) of 20 steps each, taken in turns. PyTorch runs as it
+comes (eager) and with network and images in channels_last, its fastest; torch.compile needs a C++
+compiler and gains nothing here. A ratio is taken within a round, so that a busy machine slows both.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from pytorch_siamese import LeNet, contrastive_loss
+from safetensors.torch import load_file, save_file
+
+PAIRS = 64
+STEPS = 20
+CAFFE = {
+    "input": [1, 28, 28],
+    "channels": [20, 50],
+    "conv_activation": "linear",
+    "hidden": [
+        {"units": 500, "activation": "relu"},
+        {"units": 10, "activation": "linear"},
+    ],
+    "embedding": 2,
+}
+
+
+class Torch:
+    def __init__(self, start, layout):
+        self.net = LeNet(CAFFE).to(memory_format=layout)
+        self.net.load_state_dict({name: start[name] for name in self.net.state_dict()})
+        self.images = start["images"].to(memory_format=layout)
+        self.same = start["same"].float()
+        self.optimiser = torch.optim.SGD(self.net.parameters(), lr=0.01, momentum=0.9)
+
+    def step(self):
+        self.optimiser.zero_grad()
+        loss = contrastive_loss(self.net(self.images), self.same)
+        loss.backward()
+        self.optimiser.step()
+        return loss
+
+    def seconds(self, steps):
+        start = time.perf_counter()
+        for _ in range(steps):
+            self.step()
+        return time.perf_counter() - start
+
+
+class Ours:
+    def __init__(self, program, start_file, result_file, threads):
+        # As the program `train` runs: candle's own threads off.
+        environment = {"RAYON_NUM_THREADS": str(threads), "CANDLE_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [program, start_file, result_file],
+            env=os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if self.process.stdout.readline() != "ready\n":
+            sys.exit(f"{program} failed")
+
+    def seconds(self, steps):
+        print(steps, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def check(start, result):
+    def agree(what, found, expected, tolerance):
+        worst = (found - expected).abs().max().item()
+        allowed = max(tolerance * expected.abs().max().item(), 1e-6)
+        # `not <=` rather than `>`: a NaN must fail.
+        if not worst <= allowed:
+            sys.exit(f"{what} differs by {worst:.3g}; {allowed:.3g} is allowed")
+        return worst / allowed
+
+    torch_side = Torch(start, torch.contiguous_format)
+    loss = torch_side.step().detach()
+    worst = [agree("the loss", result["loss"], loss, 1e-5)]
+    for name, parameter in torch_side.net.named_parameters():
+        found = result[f"gradient.{name}"]
+        worst.append(agree(f"the gradient of {name}", found, parameter.grad, 1e-4))
+    torch_side.step()
+    for name, parameter in torch_side.net.named_parameters():
+        found = result[f"after.{name}"] - start[name]
+        moved = parameter.detach() - start[name]
+        worst.append(agree(f"the change of {name}", found, moved, 1e-3))
+    print(
+        f"torch {torch.__version__}: loss {loss.item():.6f}; loss, gradients and two steps' changes "
+        f"agree, the worst of them within {100 * max(worst):.0f}% of what is allowed"
+    )
+
+
+def main(program, rounds=15):
+    torch.manual_seed(1)
+    start = {name: value.clone() for name, value in LeNet(CAFFE).state_dict().items()}
+    start["images"] = torch.rand(2 * PAIRS, 1, 28, 28)
+    start["same"] = torch.randint(0, 2, (PAIRS,), dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        start_file, result_file = Path(folder) / "start", Path(folder) / "result"
+        save_file(start, start_file)
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            ours = Ours(program, start_file, result_file, threads)
+            check(start, load_file(result_file))
+            sides = {
+                "eager": Torch(start, torch.contiguous_format),
+                "channels_last": Torch(start, torch.channels_last),
+                "ours": ours,
+            }
+            for side in sides.values():
+                side.seconds(STEPS)
+            times = {name: [] for name in sides}
+            for _ in range(int(rounds)):
+                for name, side in sides.items():
+                    # PyTorch's threads spin for a while after their work.
+                    time.sleep(0.05)
+                    times[name].append(side.seconds(STEPS) / STEPS * 1e3)
+            ours.close()
+            print(f"{threads} thread{'s'[: threads - 1]}, ms a step, medians of {rounds} rounds:")
+            for name, values in times.items():
+                ratios = sorted(value / our for value, our in zip(values, times["ours"]))
+                print(
+                    f"  {name:14} {median(values):6.2f}   {median(ratios):.2f} times ours "
+                    f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
+                )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

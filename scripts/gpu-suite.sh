@@ -101,19 +101,22 @@ step loss-tests 80 bin/loss-tests --ignored gpu
 step training-tests 50 bin/training-tests --ignored gpu
 step train 30 bin/train --device cuda --steps 300 --out "$results/run"
 step trained-on-gpu 5 grep '"device": "cuda:' "$results/run/summary.json"
+# 0.90 on the CPU.
+step learned 5 grep -E '"accuracy": 0\.(8[5-9]|9)' "$results/run/summary.json"
 step evaluate 20 bin/train evaluate "$results/run" --device cuda
 step bench 75 bin/bench --out "$results"
 cat "$results/bench.txt"
 
-if ! python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+# PyTorch with its own libraries, not those found above.
+with_torch=(env LD_LIBRARY_PATH="$path_before" python3)
+if ! "${with_torch[@]}" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
+    2>/dev/null; then
     say "none  pytorch: python3 has no PyTorch that finds the GPU, nothing was compared"
 elif [[ ! -s $results/times.jsonl ]]; then
     say "FAIL  pytorch: the benchmark left no times to compare with"
     failed=1
 else
-    # Its own libraries, not those found above.
-    step pytorch 120 env LD_LIBRARY_PATH="$path_before" \
-        python3 compare-pytorch-gpu.py "$results"
+    step pytorch 120 "${with_torch[@]}" compare-pytorch-gpu.py "$results"
     cat "$results/pytorch.txt"
 fi
 

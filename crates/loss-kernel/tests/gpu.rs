@@ -198,7 +198,7 @@ fn assert_gpu_follows_cpu_at(
                 let same = pairs.same.to_dtype(label)?.to_device(gpu)?;
                 // Both sides alike at times, as aligned rows must be for 16-byte loads.
                 let (i, j) = (*turn % LAYOUTS, *turn / LAYOUTS % LAYOUTS);
-                for (i, j) in [(0, 0), (i, if *turn % 2 == 0 { i } else { j })] {
+                for (i, j) in [(0, 0), (i, if turn.is_multiple_of(2) { i } else { j })] {
                     let what = format!(
                         "{variant:?} {reduction:?} {dtype:?} ({count}, {dim}), labels {label:?}, \
                          a {}, b {}",

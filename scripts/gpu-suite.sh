@@ -98,13 +98,13 @@ step() {
 }
 
 step loss-tests 80 bin/loss-tests --ignored gpu
-step training-tests 50 bin/training-tests --ignored gpu
+step training-tests 45 bin/training-tests --ignored gpu
 step train 30 bin/train --device cuda --steps 300 --out "$results/run"
 step trained-on-gpu 5 grep '"device": "cuda:' "$results/run/summary.json"
 # 0.90 on the CPU.
 step learned 5 grep -E '"accuracy": 0\.(8[5-9]|9)' "$results/run/summary.json"
 step evaluate 20 bin/train evaluate "$results/run" --device cuda
-step bench 75 bin/bench --out "$results"
+step bench 70 bin/bench --out "$results"
 cat "$results/bench.txt"
 
 # PyTorch with its own libraries, not those found above.
@@ -116,7 +116,7 @@ elif [[ ! -s $results/times.jsonl ]]; then
     say "FAIL  pytorch: the benchmark left no times to compare with"
     failed=1
 else
-    step pytorch 120 "${with_torch[@]}" compare-pytorch-gpu.py "$results"
+    step pytorch 110 "${with_torch[@]}" compare-pytorch-gpu.py "$results"
     cat "$results/pytorch.txt"
 fi
 

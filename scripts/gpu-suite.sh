@@ -5,7 +5,7 @@
 #
 #   ./run.sh [--without-sanitizer]
 #
-# Writes to results/ beside it and nowhere else. Exits 0 only if everything has passed; PyTorch may be
+# Writes results/ beside it, anew, and nothing elsewhere. Exits 0 only if everything has passed; PyTorch may be
 # absent, the sanitizer only if the flag says so.
 set -uo pipefail
 
@@ -29,7 +29,7 @@ die() {
 results=$PWD/results
 rm -rf "$results"
 mkdir -p "$results/scratch" || die "cannot write to $PWD"
-export TMPDIR=$results/scratch CUDA_CACHE_PATH=$results/scratch/cuda HOME=$results/scratch
+export TMPDIR=$results/scratch XDG_CACHE_HOME=$results/scratch CUDA_CACHE_PATH=$results/scratch/cuda
 export TORCHINDUCTOR_CACHE_DIR=$results/scratch/inductor TRITON_CACHE_DIR=$results/scratch/triton
 export RUST_BACKTRACE=0 PYTHONDONTWRITEBYTECODE=1
 

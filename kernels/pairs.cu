@@ -27,8 +27,9 @@ constexpr int STEPS = V > 4 ? 16 / V : 4;
 
 constexpr int BLOCKS_PER_MULTIPROCESSOR = 3;
 
-/* Blocks of a grid, at most; more pairs are taken in turns. About four waves on an H100, and few
- * enough sums for one block. It must not depend on the device, or the loss's bits would. */
+/* Blocks of a grid, at most; more pairs are taken in turns. About eight waves on an H100, whose 132
+ * multiprocessors have registers for 3 or 4 blocks each, and few enough sums for one block. It must
+ * not depend on the device, or the loss's bits would. */
 constexpr int64_t MAX_BLOCKS = 4096;
 
 /* a - b at STEPS packs of a row, a team's width apart. */

@@ -8,6 +8,15 @@ use loss_kernel::{ContrastiveLoss, Reduction, Variant};
 
 const TYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
 
+const LABELS: [DType; 6] = [
+    DType::U8,
+    DType::U32,
+    DType::F16,
+    DType::BF16,
+    DType::F32,
+    DType::F64,
+];
+
 const REDUCTIONS: [Reduction; 3] = [Reduction::Mean, Reduction::Sum, Reduction::None];
 
 /// Both sides, labels, and the gradient of the losses, on the CPU.
@@ -18,27 +27,42 @@ struct Pairs {
     upstream: Tensor,
 }
 
-/// Pairs whose distance by the variant's norm is about 0.8, so that the margin 1 has pairs on both
-/// sides, for any `dim`.
+/// Distances by the variant's norm, on both sides of the margin of 1, which every variant's hinge
+/// opens at; none so near it that rounding, of the embeddings to bf16 too, carries a pair across.
+const DISTANCES: [f64; 7] = [0.3, 1.5, 0.6, 0.0, 0.8, 1.25, 0.45];
+
 fn pairs(count: usize, dim: usize, variant: Variant, dtype: DType) -> Result<Pairs> {
-    let spread = match variant {
-        Variant::ExponentialL1 => 1.2 / dim as f64,
-        _ => 1.0 / (dim as f64).sqrt(),
+    // SplitMix64 (Steele, Lea, Flood 2014), of one seed: in 0..1, the same everywhere.
+    let mut state = (count * 10_007 + dim) as u64;
+    let mut random = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
     };
-    // A Weyl sequence: spread evenly, the same everywhere.
-    let value = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() * 2.0 - 1.0;
-    let values = |from: usize, count: usize, factor: f64| {
-        Tensor::from_iter(
-            (from..from + count).map(|i| factor * value(i)),
-            &Device::Cpu,
-        )?
-        .to_dtype(dtype)
-    };
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for i in 0..count {
+        let direction: Vec<f64> = (0..dim)
+            .map(|_| (0.5 + 0.5 * random()) * if random() < 0.5 { -1.0 } else { 1.0 })
+            .collect();
+        let length = match variant {
+            Variant::ExponentialL1 => direction.iter().map(|x| x.abs()).sum::<f64>(),
+            _ => direction.iter().map(|x| x * x).sum::<f64>().sqrt(),
+        };
+        for x in direction {
+            let from = 0.2 * random() - 0.1;
+            a.push(from);
+            b.push(from + DISTANCES[i % DISTANCES.len()] * x / length);
+        }
+    }
+    let upstream: Vec<f64> = (0..count).map(|_| 2.0 * random() - 1.0).collect();
+    let same = (0..count).map(|i| u8::from(i % 3 == 0));
+    let cpu = &Device::Cpu;
     Ok(Pairs {
-        a: values(1, count * dim, spread)?.reshape((count, dim))?,
-        b: values(1_000_003, count * dim, spread)?.reshape((count, dim))?,
-        same: Tensor::from_iter((0..count).map(|i| u8::from(i % 3 == 0)), &Device::Cpu)?,
-        upstream: values(7, count, 1.0)?,
+        a: Tensor::from_vec(a, (count, dim), cpu)?.to_dtype(dtype)?,
+        b: Tensor::from_vec(b, (count, dim), cpu)?.to_dtype(dtype)?,
+        same: Tensor::from_iter(same, cpu)?,
+        upstream: Tensor::from_vec(upstream, count, cpu)?.to_dtype(dtype)?,
     })
 }
 
@@ -56,18 +80,28 @@ impl Pairs {
     }
 }
 
+const LAYOUTS: usize = 7;
+
 /// Views of equal values with other strides and offsets.
-fn layouts(t: &Tensor) -> Result<[(&'static str, Tensor); 6]> {
+fn layouts(t: &Tensor) -> Result<[(&'static str, Tensor); LAYOUTS]> {
     let (rows, columns) = t.dims2()?;
+    let flat = t.flatten_all()?;
     Ok([
         ("contiguous", t.clone()),
+        // Contiguous, and 16-byte loads are ruled out by the start.
+        (
+            "one element into a larger tensor",
+            Tensor::cat(&[&flat.narrow(0, 0, 1)?, &flat], 0)?
+                .narrow(0, 1, rows * columns)?
+                .reshape((rows, columns))?,
+        ),
         ("transposed", t.t()?.contiguous()?.t()?),
-        // 16-byte loads are ruled out by the start where `columns` is odd.
+        // The start is aligned where `columns` allows it.
         (
             "rows of a larger tensor",
             Tensor::cat(&[t, t], 0)?.narrow(0, rows, rows)?,
         ),
-        // By the row stride too.
+        // 16-byte loads are ruled out by the row stride too.
         (
             "columns of a larger tensor",
             Tensor::cat(&[&t.narrow(1, 0, 1)?, t], 1)?.narrow(1, 1, columns)?,
@@ -137,28 +171,156 @@ fn assert_gpu_follows_cpu(
     assert_close(&found.1, &expected.1, &format!("{what}, gradient of b"))
 }
 
+/// Every variant, type and reduction of one shape, on contiguous tensors and on one more layout;
+/// these and the labels' types take turns, counted by `turn`.
+fn assert_gpu_follows_cpu_at(
+    gpu: &Device,
+    (count, dim): (usize, usize),
+    variants: &[Variant],
+    turn: &mut usize,
+) -> Result<()> {
+    for &variant in variants {
+        for dtype in TYPES {
+            let pairs = pairs(count, dim, variant, dtype)?;
+            let (a, b) = (
+                layouts(&pairs.a.to_device(gpu)?)?,
+                layouts(&pairs.b.to_device(gpu)?)?,
+            );
+            for reduction in REDUCTIONS {
+                let loss = ContrastiveLoss::default()
+                    .variant(variant)
+                    .reduction(reduction);
+                let upstream = pairs.upstream(reduction)?;
+                let cpu = [&pairs.a, &pairs.b, &pairs.same, &upstream];
+                let upstream = upstream.to_device(gpu)?;
+                *turn += 1;
+                let label = LABELS[*turn % LABELS.len()];
+                let same = pairs.same.to_dtype(label)?.to_device(gpu)?;
+                // Both sides alike at times, as aligned rows must be for 16-byte loads.
+                let (i, j) = (*turn % LAYOUTS, *turn / LAYOUTS % LAYOUTS);
+                for (i, j) in [(0, 0), (i, if turn.is_multiple_of(2) { i } else { j })] {
+                    let what = format!(
+                        "{variant:?} {reduction:?} {dtype:?} ({count}, {dim}), labels {label:?}, \
+                         a {}, b {}",
+                        a[i].0, b[j].0
+                    );
+                    let found = [&a[i].1, &b[j].1, &same, &upstream];
+                    assert_gpu_follows_cpu(loss, cpu, found, &what)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs a GPU"]
 fn gpu_and_cpu_agree_on_every_shape() -> Result<()> {
     let gpu = Device::new_cuda(0)?;
+    let mut turn = 0;
     for count in [1, 2, 31, 32, 33, 255, 1000] {
         for dim in [1, 2, 3, 31, 32, 33, 127, 128, 1000, 4099] {
-            for variant in Variant::ALL {
-                for dtype in TYPES {
-                    let pairs = pairs(count, dim, variant, dtype)?;
-                    for reduction in REDUCTIONS {
-                        let loss = ContrastiveLoss::default()
-                            .variant(variant)
-                            .reduction(reduction);
-                        let what = format!("{variant:?} {reduction:?} {dtype:?} ({count}, {dim})");
-                        let upstream = pairs.upstream(reduction)?;
-                        let cpu = [&pairs.a, &pairs.b, &pairs.same, &upstream];
-                        let on_gpu = cpu.map(|t| t.to_device(&gpu));
-                        let [a, b, same, upstream] = on_gpu;
-                        assert_gpu_follows_cpu(loss, cpu, [&a?, &b?, &same?, &upstream?], &what)?;
-                    }
-                }
-            }
+            assert_gpu_follows_cpu_at(&gpu, (count, dim), &Variant::ALL, &mut turn)?;
+        }
+    }
+    Ok(())
+}
+
+/// Short, for the tools of compute-sanitizer: a thread, some lanes, a warp and a block to a pair,
+/// rows that fit its registers and rows that don't, by elements and by packs.
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_goes_every_way_through_the_kernels() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    let mut turn = 0;
+    for count in [1, 70] {
+        for dim in [3, 33, 128, 515, 8200] {
+            assert_gpu_follows_cpu_at(&gpu, (count, dim), &[Variant::Hadsell], &mut turn)?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares the gradient of every pair's loss, off by the factor `wrong`, with central differences in
+/// f64: a step in component `k` of all pairs at once, since the pairs do not depend on each other.
+fn furthest_from_central_differences(
+    device: &Device,
+    variant: Variant,
+    (count, dim): (usize, usize),
+    wrong: f64,
+) -> Result<f64> {
+    const STEP: f64 = 1e-5;
+    let pairs = pairs(count, dim, variant, DType::F64)?;
+    let (a, b) = (pairs.a.to_device(device)?, pairs.b.to_device(device)?);
+    let (same, upstream) = (
+        pairs.same.to_device(device)?,
+        pairs.upstream.to_device(device)?,
+    );
+    let loss = ContrastiveLoss::default()
+        .variant(variant)
+        .reduction(Reduction::None);
+    let (of_a, of_b) = loss.gradient(&a, &b, &same, &upstream)?;
+    let (of_a, of_b) = (flat(&of_a)?, flat(&of_b)?);
+    let upstream = flat(&upstream)?;
+    let mut off = Vec::new();
+    for k in 0..dim {
+        let mut step = vec![0.0; dim];
+        step[k] = STEP;
+        let step = Tensor::new(step, device)?.broadcast_as((count, dim))?;
+        let losses = |a: Result<Tensor>, b: Result<Tensor>| flat(&loss.forward(&a?, &b?, &same)?);
+        let (same_a, same_b) = (|| Ok(a.clone()), || Ok(b.clone()));
+        let moved_a = (losses(&a + &step, same_b())?, losses(&a - &step, same_b())?);
+        let moved_b = (losses(same_a(), &b + &step)?, losses(same_a(), &b - &step)?);
+        for (gradient, (plus, minus)) in [(&of_a, moved_a), (&of_b, moved_b)] {
+            off.extend((0..count).map(|i| {
+                let measured = upstream[i] * (plus[i] - minus[i]) / (2.0 * STEP);
+                (wrong * gradient[i * dim + k] - measured).abs()
+            }));
+        }
+    }
+    // In this order a NaN is the largest.
+    let most = off
+        .into_iter()
+        .max_by(f64::total_cmp)
+        .expect("no empty batch");
+    let largest = of_a.iter().fold(0f64, |largest, x| largest.max(x.abs()));
+    Ok(most / largest)
+}
+
+const CHECKED_SHAPES: [(usize, usize); 4] = [(4, 1), (16, 2), (16, 33), (5, 260)];
+
+/// Relative to the largest gradient. The differences themselves are off by less than 1e-9 of it.
+const CENTRAL_TOLERANCE: f64 = 1e-8;
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_gradients_are_central_differences() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    for variant in Variant::ALL {
+        for shape in CHECKED_SHAPES {
+            let off = furthest_from_central_differences(&gpu, variant, shape, 1.0)?;
+            assert!(off <= CENTRAL_TOLERANCE, "{variant:?} {shape:?}: {off:e}");
+        }
+    }
+    Ok(())
+}
+
+/// On the CPU: right gradients pass the check, and those off by a millionth don't.
+#[test]
+fn central_differences_tell_right_from_wrong() -> Result<()> {
+    for variant in Variant::ALL {
+        for shape in CHECKED_SHAPES {
+            let off =
+                |wrong| furthest_from_central_differences(&Device::Cpu, variant, shape, wrong);
+            let (right, wrong) = (off(1.0)?, off(1.0 + 1e-6)?);
+            assert!(
+                right <= CENTRAL_TOLERANCE,
+                "{variant:?} {shape:?}: {right:e}"
+            );
+            assert!(
+                wrong > CENTRAL_TOLERANCE,
+                "{variant:?} {shape:?}: {wrong:e}"
+            );
         }
     }
     Ok(())
@@ -207,8 +369,8 @@ fn gpu_reads_labels_of_any_type() -> Result<()> {
     let loss = ContrastiveLoss::default();
     let expected = loss.forward(&pairs.a, &pairs.b, &pairs.same)?;
     let (a, b) = (pairs.a.to_device(&gpu)?, pairs.b.to_device(&gpu)?);
-    for dtype in [DType::U8, DType::U32].iter().chain(&TYPES) {
-        let same = pairs.same.to_dtype(*dtype)?.to_device(&gpu)?;
+    for dtype in LABELS {
+        let same = pairs.same.to_dtype(dtype)?.to_device(&gpu)?;
         let found = loss.forward(&a, &b, &same)?;
         assert_close(&found, &expected, &format!("labels of {dtype:?}"))?;
     }

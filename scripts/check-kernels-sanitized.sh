@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 # The program is Rust: only its kernels are instrumented, and what Rust itself leaves at exit is not
 # theirs to free.
 export KERNELS_SANITIZED=1 ASAN_OPTIONS=detect_leaks=0
-exec cargo test -p kernel-tests --test pairs --test edges --test emulator "$@"
+# `--workspace` for its features, so that nothing is compiled anew after the other tests.
+exec cargo test --workspace --test pairs --test edges --test emulator "$@"

@@ -1,23 +1,22 @@
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::scratch::{Ended, Scratch};
 
 const FIT: &str = "fit --config quick.toml --steps 400 --out";
 
-fn send(signal: Signal, child: Child) -> Ended {
-    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+fn send(signal: libc::c_int, child: Child) -> Ended {
+    // SAFETY: it touches no memory; the child has not been waited for, so its number is still its own.
+    let sent = unsafe { libc::kill(child.id().cast_signed(), signal) };
+    assert_eq!(sent, 0, "{}", io::Error::last_os_error());
     child.wait_with_output().unwrap().into()
 }
 
 /// Starts the run `stopped` and sends it `signal` once it has logged some steps.
-fn stop(signal: Signal, scratch: &Scratch) -> Ended {
+fn stop(signal: libc::c_int, scratch: &Scratch) -> Ended {
     let mut child = scratch
         .command(&format!("{FIT} stopped"))
         .stdout(Stdio::piped())
@@ -40,7 +39,7 @@ fn an_interrupted_run_that_is_resumed_ends_as_if_it_had_not_been() {
     let scratch = Scratch::new();
     scratch.succeeds(&format!("{FIT} whole --quiet"));
 
-    let stopped = stop(Signal::SIGINT, &scratch);
+    let stopped = stop(libc::SIGINT, &scratch);
     assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
     let last = stopped.stderr.lines().last().unwrap();
     assert!(last.starts_with("stopped after step "), "{last}");
@@ -82,7 +81,7 @@ fn an_interrupted_run_that_is_resumed_ends_as_if_it_had_not_been() {
 #[test]
 fn a_terminated_run_stops_as_an_interrupted_one_and_says_how_to_get_its_model() {
     let scratch = Scratch::new();
-    let stopped = stop(Signal::SIGTERM, &scratch);
+    let stopped = stop(libc::SIGTERM, &scratch);
     assert_eq!(stopped.code, Some(130), "{}", stopped.stderr);
     assert!(
         scratch
@@ -126,7 +125,7 @@ fn without_a_terminal_progress_is_plain_lines_on_standard_error() {
     let described = lines.next().unwrap().unwrap();
     assert!(described.contains("7599 images of digits"), "{described}");
     let progress = lines.next().unwrap().unwrap();
-    let ended = send(Signal::SIGINT, child);
+    let ended = send(libc::SIGINT, child);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(130), ""));
     assert!(progress.starts_with("step "), "{progress:?}");
     for part in ["/1000000", "loss 0.", "pairs/s", "s left"] {

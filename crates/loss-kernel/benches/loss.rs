@@ -135,8 +135,10 @@ fn unit(i: usize) -> f32 {
     ((h ^ (h >> 16)) >> 8) as f32 / (1 << 24) as f32
 }
 
-/// Seconds that the work takes.
+/// Seconds that the work takes, after a first time that does not count: a virtual machine's host
+/// may have taken back the memory that was freed before the other columns' turns.
 fn seconds<T>(repeats: usize, work: impl Fn() -> Result<T>) -> Result<f64> {
+    black_box(work()?);
     let start = Instant::now();
     for _ in 0..repeats {
         black_box(work()?);
@@ -166,10 +168,10 @@ fn measure(n: usize, d: usize) -> Result<()> {
         Ok(())
     };
     let copy_new = || Ok([&a, &b].map(|side| side.par_iter().copied().collect::<Vec<_>>()));
-    let repeats = (4_000_000 / (n * d)).clamp(1, 2000);
+    let repeats = (4_000_000 / (n * d)).clamp(2, 2000);
     let mut rounds = Vec::new();
-    for round in 0..=ROUNDS {
-        let times = [
+    for _ in 0..ROUNDS {
+        rounds.push([
             seconds(repeats, || batch.forward())?,
             seconds(repeats, || batch.gradient())?,
             seconds(repeats, || batch.alone())?,
@@ -177,11 +179,7 @@ fn measure(n: usize, d: usize) -> Result<()> {
             seconds(repeats, || batch.stock())?,
             seconds(repeats, copy_held)?,
             seconds(repeats, copy_new)?,
-        ];
-        // The first warms up.
-        if round > 0 {
-            rounds.push(times);
-        }
+        ]);
     }
     let [forward, backward, alone, through, stock, held, new] =
         std::array::from_fn(|column| median(rounds.iter().map(|times| times[column])));

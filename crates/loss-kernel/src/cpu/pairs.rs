@@ -9,6 +9,9 @@ use pulp::{Arch, NullaryFnOnce};
 use super::{Scalar, View, embeddings::Embeddings, labels::Labels, upstream::Upstream};
 use crate::{ContrastiveLoss, Variant, energy::Norm};
 
+#[cfg(test)]
+mod tests;
+
 /// Partial sums of one distance, and of a chunk's losses: enough of them for any vector unit, and a
 /// tree of additions instead of a chain, which keeps f32 within a few units in the last place.
 const LANES: usize = 16;
@@ -124,12 +127,15 @@ impl<'a, S: Scalar> Pairs<'a, S> {
         let similar = &mut room.similar[..block.len()];
         self.labels.read(block.start, similar)?;
         let margin = cast(self.loss.margin.get()).unwrap_or_else(Float::nan);
-        let of_all = |variant: Variant| {
-            for (number, similar) in room.numbers.iter_mut().zip(similar) {
-                *number = wanted(variant.loss_and_slope(*number, *similar, margin));
-            }
-        };
-        of_all(self.loss.variant);
+        let numbers = &mut room.numbers[..block.len()];
+        // Each with a loop of its own, in which the formula is fixed.
+        match self.loss.variant {
+            it @ Variant::Hadsell => apply(it, numbers, similar, margin, wanted),
+            it @ Variant::Legacy => apply(it, numbers, similar, margin, wanted),
+            it @ Variant::Squared => apply(it, numbers, similar, margin, wanted),
+            it @ Variant::ExponentialL1 => apply(it, numbers, similar, margin, wanted),
+            it @ Variant::ExponentialL2 => apply(it, numbers, similar, margin, wanted),
+        }
         Ok(())
     }
 
@@ -169,6 +175,20 @@ impl<'a, S: Scalar> Pairs<'a, S> {
             }
             *s = sum(lanes);
         }
+    }
+}
+
+/// Turns each `s` into what is `wanted` of (loss, slope).
+#[inline(always)]
+fn apply<T: Float>(
+    variant: Variant,
+    numbers: &mut [T],
+    similar: &[bool],
+    margin: T,
+    wanted: impl Fn((T, T)) -> T,
+) {
+    for (number, similar) in numbers.iter_mut().zip(similar) {
+        *number = wanted(variant.loss_and_slope(*number, *similar, margin));
     }
 }
 

@@ -96,12 +96,12 @@ impl Batch {
         let [a, b, of_a, of_b, same] = [&self.a, &self.b, &of_a, &of_b, &self.same]
             .map(|t| t.flatten_all().and_then(|t| t.to_vec1::<f32>()).unwrap());
         let mut expected = 0.0;
-        for i in 0..n {
+        for (i, same) in same.iter().enumerate() {
             let row = i * d..(i + 1) * d;
             let difference = |k: usize| f64::from(a[k]) - f64::from(b[k]);
             let square: f64 = row.clone().map(|k| difference(k).powi(2)).sum();
             let gap = (1.0 - square.sqrt()).max(0.0);
-            let (loss, slope) = match same[i] {
+            let (loss, slope) = match *same {
                 1.0 => (square, 1.0),
                 _ => (gap * gap, -gap / square.sqrt()),
             };

@@ -174,24 +174,67 @@ fn labels_of_any_type_mean_the_same() -> Result<()> {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
-    let (a, b, same) = batch(5000, 33)?;
-    let (a, b) = (a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?);
-    let one = Tensor::new(1f32, CPU)?;
-    let run = |threads: usize| -> Result<(u32, Vec<Vec<f32>>)> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
-            let loss = ContrastiveLoss::default();
-            let value = loss.forward(&a, &b, &same)?.to_scalar::<f32>()?;
-            let (of_a, _) = loss.gradient(&a, &b, &same, &one)?;
-            Ok((value.to_bits(), of_a.to_vec2()?))
-        })
-    };
-    let expected = run(1)?;
-    assert_eq!(run(2)?, expected);
-    assert_eq!(run(5)?, expected);
+    for (pairs, dim, dtype) in [
+        (5000, 33, DType::F32),
+        (40_003, 2, DType::F32),
+        (5000, 33, DType::F16),
+        (5000, 33, DType::F64),
+    ] {
+        let (a, b, same) = batch(pairs, dim)?;
+        let (a, b) = (a.to_dtype(dtype)?, b.to_dtype(dtype)?);
+        let one = Tensor::ones((), dtype, CPU)?;
+        let run = |threads: usize| -> Result<[Vec<f64>; 4]> {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                let loss = ContrastiveLoss::default();
+                let value = loss.forward(&a, &b, &same)?;
+                let each = loss.reduction(Reduction::None).forward(&a, &b, &same)?;
+                let (of_a, of_b) = loss.gradient(&a, &b, &same, &one)?;
+                Ok([value, each, of_a, of_b].map(|t| {
+                    let wide = t.to_dtype(DType::F64).and_then(|t| t.flatten_all());
+                    wide.unwrap().to_vec1().unwrap()
+                }))
+            })
+        };
+        let expected = run(1)?;
+        for threads in [2, 5] {
+            assert!(run(threads)? == expected, "{pairs}x{dim} {dtype:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_remainder_has_the_papers_gradient() -> Result<()> {
+    let one = Tensor::new(1.0, CPU)?;
+    let loss = ContrastiveLoss::default().reduction(Reduction::Sum);
+    for pairs in [1, 15, 63, 64, 65, 130] {
+        for dim in [1, 2, 3, 15, 16, 17, 33, 1023, 1024, 1025, 2065] {
+            let (a, b, same) = batch(pairs, dim)?;
+            // Distances on both sides of the margin.
+            let scale = 1.2 / (dim as f64).sqrt();
+            let (a, b) = (a.affine(scale, 0.0)?, b.affine(scale, 0.0)?);
+            let (of_a, of_b) = loss.gradient(&a, &b, &same, &one)?;
+            let [a, b, of_a, of_b] = [&a, &b, &of_a, &of_b].map(|t| t.to_vec2::<f64>().unwrap());
+            for (i, y) in same.to_vec1::<u8>()?.into_iter().enumerate() {
+                let difference = |k: usize| a[i][k] - b[i][k];
+                let d = (0..dim).map(|k| difference(k).powi(2)).sum::<f64>().sqrt();
+                let slope = if y == 1 { 1.0 } else { -(1.0 - d).max(0.0) / d };
+                for k in 0..dim {
+                    let expected = slope * difference(k);
+                    for found in [of_a[i][k], -of_b[i][k]] {
+                        assert!(
+                            (found - expected).abs() <= 1e-13,
+                            "pair {i}, component {k} of {pairs}x{dim}: {found} for {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
     Ok(())
 }
 

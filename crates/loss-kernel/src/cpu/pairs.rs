@@ -1,0 +1,353 @@
+//! The arithmetic of a chunk of pairs, a block at a time.
+
+use std::{mem::MaybeUninit, ops::Range};
+
+use candle_core::Result;
+use num_traits::{Float, Zero, cast};
+use pulp::{Arch, NullaryFnOnce};
+
+use super::{Scalar, View, embeddings::Embeddings, labels::Labels, upstream::Upstream};
+use crate::{ContrastiveLoss, Variant, energy::Norm};
+
+#[cfg(test)]
+mod tests;
+
+/// Partial sums of one distance, and of a chunk's losses: enough of them for any vector unit, and a
+/// tree of additions instead of a chain, which keeps f32 within a few units in the last place.
+const LANES: usize = 16;
+
+/// The most pairs of a block. Their `s`, losses and slopes lie side by side, so that the formulas
+/// too take a vector of pairs at a time.
+const BLOCK: usize = 64;
+
+/// The most elements of one side in work at a time (those of a block, unless one pair alone has
+/// more). Both sides and their gradients stay in the fastest cache meanwhile.
+const PIECE: usize = 1024;
+
+/// A batch of pairs.
+pub(super) struct Pairs<'a, S> {
+    loss: ContrastiveLoss,
+    a: Embeddings<'a, S>,
+    b: Embeddings<'a, S>,
+    labels: Labels<'a>,
+}
+
+/// Where a block's numbers are kept.
+struct Room<S: Scalar> {
+    a: [S::Wide; PIECE],
+    b: [S::Wide; PIECE],
+    similar: [bool; BLOCK],
+    /// `s`, then loss or slope.
+    numbers: [S::Wide; BLOCK],
+}
+
+impl<S: Scalar> Room<S> {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            a: [S::Wide::zero(); PIECE],
+            b: [S::Wide::zero(); PIECE],
+            similar: [false; BLOCK],
+            numbers: [S::Wide::zero(); BLOCK],
+        }
+    }
+}
+
+impl<'a, S: Scalar> Pairs<'a, S> {
+    pub(super) fn new(
+        loss: ContrastiveLoss,
+        a: View<'a>,
+        b: View<'a>,
+        same: View<'a>,
+    ) -> Result<Self> {
+        Ok(Self {
+            loss,
+            a: Embeddings::new(a)?,
+            b: Embeddings::new(b)?,
+            labels: Labels::new(same)?,
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.a.pairs
+    }
+
+    pub(super) fn dimension(&self) -> usize {
+        self.a.dimension
+    }
+
+    /// The sum of the losses of `range`.
+    pub(super) fn sum(&self, range: Range<usize>) -> Result<f64> {
+        Arch::new().dispatch(Sum { pairs: self, range })
+    }
+
+    /// Writes the losses of the pairs from `first` on: every one, where it returns `Ok`.
+    pub(super) fn write_losses(&self, first: usize, losses: &mut [MaybeUninit<S>]) -> Result<()> {
+        Arch::new().dispatch(Losses {
+            pairs: self,
+            first,
+            losses,
+        })
+    }
+
+    /// Writes the gradients of the pairs from `first` on, which are as many as `of_a` and `of_b`
+    /// have rows: every element, where it returns `Ok`.
+    pub(super) fn write_gradients(
+        &self,
+        first: usize,
+        upstream: &Upstream<S>,
+        of_a: &mut [MaybeUninit<S>],
+        of_b: &mut [MaybeUninit<S>],
+    ) -> Result<()> {
+        Arch::new().dispatch(Gradients {
+            pairs: self,
+            first,
+            upstream,
+            of_a,
+            of_b,
+        })
+    }
+
+    fn block(&self) -> usize {
+        (PIECE / self.dimension()).clamp(1, BLOCK)
+    }
+
+    /// Leaves what is `wanted` of (loss, slope) of each pair of a block in `room.numbers`.
+    #[inline(always)]
+    fn energies(
+        &self,
+        block: Range<usize>,
+        room: &mut Room<S>,
+        wanted: impl Fn((S::Wide, S::Wide)) -> S::Wide,
+    ) -> Result<()> {
+        match self.loss.variant.norm() {
+            Norm::L1 => self.separations(block.clone(), room, |difference| difference.abs()),
+            Norm::L2 => self.separations(block.clone(), room, |difference| difference * difference),
+        }
+        let similar = &mut room.similar[..block.len()];
+        self.labels.read(block.start, similar)?;
+        let margin = cast(self.loss.margin.get()).unwrap_or_else(Float::nan);
+        let numbers = &mut room.numbers[..block.len()];
+        // Each with a loop of its own, in which the formula is fixed.
+        match self.loss.variant {
+            it @ Variant::Hadsell => apply(it, numbers, similar, margin, wanted),
+            it @ Variant::Legacy => apply(it, numbers, similar, margin, wanted),
+            it @ Variant::Squared => apply(it, numbers, similar, margin, wanted),
+            it @ Variant::ExponentialL1 => apply(it, numbers, similar, margin, wanted),
+            it @ Variant::ExponentialL2 => apply(it, numbers, similar, margin, wanted),
+        }
+        Ok(())
+    }
+
+    /// Leaves `Σ term(a_k − b_k)` of each pair of a block in `room.numbers`.
+    #[inline(always)]
+    fn separations(
+        &self,
+        block: Range<usize>,
+        room: &mut Room<S>,
+        term: impl Fn(S::Wide) -> S::Wide,
+    ) {
+        let numbers = &mut room.numbers[..block.len()];
+        if self.dimension() == 2 {
+            let a = self.a.read(block.clone(), 0..2, &mut room.a);
+            let b = self.b.read(block, 0..2, &mut room.b);
+            let rows = a.as_chunks::<2>().0.iter().zip(b.as_chunks::<2>().0);
+            for (s, (a, b)) in numbers.iter_mut().zip(rows) {
+                *s = term(a[0] - b[0]) + term(a[1] - b[1]);
+            }
+            return;
+        }
+        for (s, i) in numbers.iter_mut().zip(block) {
+            let mut lanes = [S::Wide::zero(); LANES];
+            for piece in pieces(self.dimension()) {
+                let a = self.a.read(i..i + 1, piece.clone(), &mut room.a);
+                let b = self.b.read(i..i + 1, piece, &mut room.b);
+                let (a_vectors, a_rest) = a.as_chunks::<LANES>();
+                let (b_vectors, b_rest) = b.as_chunks::<LANES>();
+                for (a, b) in a_vectors.iter().zip(b_vectors) {
+                    for k in 0..LANES {
+                        lanes[k] += term(a[k] - b[k]);
+                    }
+                }
+                for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+                    *lane += term(*a - *b);
+                }
+            }
+            *s = sum(lanes);
+        }
+    }
+}
+
+/// Turns each `s` into what is `wanted` of (loss, slope).
+#[inline(always)]
+fn apply<T: Float>(
+    variant: Variant,
+    numbers: &mut [T],
+    similar: &[bool],
+    margin: T,
+    wanted: impl Fn((T, T)) -> T,
+) {
+    for (number, similar) in numbers.iter_mut().zip(similar) {
+        *number = wanted(variant.loss_and_slope(*number, *similar, margin));
+    }
+}
+
+/// The components of one pair, `PIECE` at a time.
+fn pieces(dimension: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..dimension)
+        .step_by(PIECE)
+        .map(move |from| from..dimension.min(from + PIECE))
+}
+
+#[inline(always)]
+fn sum<T: Float>(mut lanes: [T; LANES]) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for k in 0..width {
+            lanes[k] = lanes[k] + lanes[k + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+struct Sum<'a, S> {
+    pairs: &'a Pairs<'a, S>,
+    range: Range<usize>,
+}
+
+impl<S: Scalar> NullaryFnOnce for Sum<'_, S> {
+    type Output = Result<f64>;
+
+    #[inline(always)]
+    fn call(self) -> Result<f64> {
+        let Self { pairs, range } = self;
+        let mut room = Room::<S>::new();
+        let mut lanes = [0.0; LANES];
+        for start in range.clone().step_by(pairs.block()) {
+            let block = start..range.end.min(start + pairs.block());
+            pairs.energies(block.clone(), &mut room, |(loss, _)| loss)?;
+            for losses in room.numbers[..block.len()].chunks(LANES) {
+                for (lane, loss) in lanes.iter_mut().zip(losses) {
+                    *lane += cast(*loss).unwrap_or(f64::NAN);
+                }
+            }
+        }
+        Ok(sum(lanes))
+    }
+}
+
+struct Losses<'a, S> {
+    pairs: &'a Pairs<'a, S>,
+    first: usize,
+    losses: &'a mut [MaybeUninit<S>],
+}
+
+impl<S: Scalar> NullaryFnOnce for Losses<'_, S> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn call(self) -> Result<()> {
+        let mut room = Room::<S>::new();
+        let mut narrow = [S::zero(); BLOCK];
+        let mut start = self.first;
+        for losses in self.losses.chunks_mut(self.pairs.block()) {
+            let block = start..start + losses.len();
+            start = block.end;
+            self.pairs.energies(block, &mut room, |(loss, _)| loss)?;
+            let values = S::narrow_all(&room.numbers[..losses.len()], &mut narrow);
+            for (loss, value) in losses.iter_mut().zip(values) {
+                loss.write(*value);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Gradients<'a, S: Scalar> {
+    pairs: &'a Pairs<'a, S>,
+    first: usize,
+    upstream: &'a Upstream<'a, S>,
+    of_a: &'a mut [MaybeUninit<S>],
+    of_b: &'a mut [MaybeUninit<S>],
+}
+
+impl<S: Scalar> NullaryFnOnce for Gradients<'_, S> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn call(self) -> Result<()> {
+        match self.pairs.loss.variant.norm() {
+            Norm::L2 => self.write(|difference| difference),
+            // `signum` gives 1 for 0.
+            Norm::L1 => self.write(|difference| {
+                if difference.is_zero() {
+                    difference
+                } else {
+                    difference.signum()
+                }
+            }),
+        }
+    }
+}
+
+impl<S: Scalar> Gradients<'_, S> {
+    /// `+g` for a, `−g` for b, with `g_k = slope·direction(a_k − b_k)`.
+    #[inline(always)]
+    fn write(self, direction: impl Fn(S::Wide) -> S::Wide) -> Result<()> {
+        let Self {
+            pairs,
+            first,
+            upstream,
+            of_a,
+            of_b,
+        } = self;
+        let d = pairs.dimension();
+        let mut room = Room::<S>::new();
+        let mut wide = [S::Wide::zero(); PIECE];
+        let mut narrow = [S::zero(); PIECE];
+        let mut start = first;
+        let rows = pairs.block() * d;
+        for (of_a, of_b) in of_a.chunks_mut(rows).zip(of_b.chunks_mut(rows)) {
+            let block = start..start + of_a.len() / d;
+            start = block.end;
+            pairs.energies(block.clone(), &mut room, |(_, slope)| slope)?;
+            let slopes = &mut room.numbers[..block.len()];
+            upstream.apply(block.start, slopes);
+            if d == 2 {
+                let a = pairs.a.read(block.clone(), 0..2, &mut room.a);
+                let b = pairs.b.read(block, 0..2, &mut room.b);
+                let rows = a.as_chunks::<2>().0.iter().zip(b.as_chunks::<2>().0);
+                let wide = &mut wide[..a.len()];
+                let gradients = wide.as_chunks_mut::<2>().0.iter_mut();
+                for ((g, slope), (a, b)) in gradients.zip(slopes).zip(rows) {
+                    *g = [0, 1].map(|k| *slope * direction(a[k] - b[k]));
+                }
+                write_both(S::narrow_all(wide, &mut narrow), of_a, of_b);
+                continue;
+            }
+            let rows = of_a.chunks_exact_mut(d).zip(of_b.chunks_exact_mut(d));
+            for ((i, slope), (of_a, of_b)) in block.zip(slopes).zip(rows) {
+                for piece in pieces(d) {
+                    let a = pairs.a.read(i..i + 1, piece.clone(), &mut room.a);
+                    let b = pairs.b.read(i..i + 1, piece.clone(), &mut room.b);
+                    let wide = &mut wide[..piece.len()];
+                    for (g, (a, b)) in wide.iter_mut().zip(a.iter().zip(b)) {
+                        *g = *slope * direction(*a - *b);
+                    }
+                    let values = S::narrow_all(wide, &mut narrow);
+                    write_both(values, &mut of_a[piece.clone()], &mut of_b[piece]);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn write_both<S: Scalar>(values: &[S], of_a: &mut [MaybeUninit<S>], of_b: &mut [MaybeUninit<S>]) {
+    for (value, (of_a, of_b)) in values.iter().zip(of_a.iter_mut().zip(of_b)) {
+        of_a.write(*value);
+        of_b.write(S::zero() - *value);
+    }
+}

@@ -58,6 +58,7 @@ impl Variant {
         Self::ExponentialL2,
     ];
 
+    #[inline(always)]
     pub(crate) fn norm(self) -> Norm {
         match self {
             Self::ExponentialL1 => Norm::L1,
@@ -66,6 +67,9 @@ impl Variant {
     }
 
     /// Loss and slope of one pair, from `s` (see the module) and the margin `m`.
+    ///
+    /// Inlined, so that a loop over pairs of one variant takes on its caller's vector width.
+    #[inline(always)]
     pub(crate) fn loss_and_slope<T: Float>(self, s: T, similar: bool, m: T) -> (T, T) {
         let zero = T::zero();
         let one = T::one();
@@ -105,10 +109,12 @@ impl Variant {
 }
 
 /// `max(gap, 0)`, except that a NaN stays one: a network that has diverged must be seen.
+#[inline(always)]
 fn hinge<T: Float>(gap: T) -> T {
     if gap <= T::zero() { T::zero() } else { gap }
 }
 
+#[inline(always)]
 fn constant<T: Float>(value: f64) -> T {
     cast(value).unwrap_or_else(T::nan)
 }

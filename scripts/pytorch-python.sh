@@ -10,7 +10,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=${CARGO_TARGET_DIR:-$here/../target}/pytorch
-packages=("torch==${TORCH:-2.15.0}" safetensors==0.8.0 numpy==2.4.6)
+packages=("torch==${TORCH:-2.15.0}" safetensors==0.8.0 numpy==2.4.6 pytorch-metric-learning==2.9.0)
 
 if [[ "$(cat "$venv/packages" 2>/dev/null)" != "${packages[*]}" ]]; then
     python3 -m venv "$venv"

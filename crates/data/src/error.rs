@@ -131,6 +131,16 @@ pub enum DataError {
         "similar pairs need a class with at least two images; none of the {classes} classes has"
     )]
     NoSimilarPair { classes: usize },
+    /// Too few classes with the images that each class of a batch has.
+    #[error(
+        "{found} of the {classes} classes have at least {images} images; a batch needs {expected} such classes"
+    )]
+    TooFewFullClasses {
+        found: usize,
+        classes: usize,
+        images: usize,
+        expected: usize,
+    },
     /// A sampler that was made from the labels of other images.
     #[error(
         "the sampler draws from {sampler} images, but {images} were given; make it from the same images' labels"

@@ -21,6 +21,8 @@ pub enum Purpose {
     TestPairs = 4,
     /// The fixed pairs its threshold is chosen on.
     ValidationPairs = 5,
+    /// Which classes and images make up a batch whose pairs are all used; indexed by step.
+    ClassBatches = 6,
 }
 
 /// The generator for `purpose`, the `index`-th of its streams (a step, an epoch).
@@ -42,13 +44,14 @@ mod tests {
     use super::*;
     use rand::RngCore;
 
-    const PURPOSES: [Purpose; 6] = [
+    const PURPOSES: [Purpose; 7] = [
         Purpose::Initialisation,
         Purpose::Split,
         Purpose::Sampling,
         Purpose::Augmentation,
         Purpose::TestPairs,
         Purpose::ValidationPairs,
+        Purpose::ClassBatches,
     ];
 
     #[test]
@@ -63,6 +66,7 @@ mod tests {
                 17_501_414_899_949_580_053,
                 12_782_580_064_229_984_407,
                 13_002_587_072_520_787_082,
+                9_554_753_001_108_874_863,
             ]
         );
     }

@@ -58,6 +58,7 @@ impl Variant {
         Self::ExponentialL2,
     ];
 
+    #[inline(always)]
     pub(crate) fn norm(self) -> Norm {
         match self {
             Self::ExponentialL1 => Norm::L1,

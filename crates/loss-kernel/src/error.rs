@@ -70,6 +70,52 @@ pub enum LossError {
         /// Of the gradient.
         found: (Shape, DType, DeviceLocation),
     },
+    /// The embeddings of a batch are no matrix.
+    #[error("the embeddings of a batch must be (batch, dimensions), got {0:?}")]
+    BatchShape(Shape),
+    /// The labels of a batch are not one an embedding.
+    #[error(
+        "one label an embedding is needed: embeddings are {embeddings:?}, labels are {labels:?}"
+    )]
+    ClassShape {
+        /// Shape of the embeddings.
+        embeddings: Shape,
+        /// Shape of the labels.
+        labels: Shape,
+    },
+    /// Embeddings of a type that has no contrastive loss.
+    #[error("the embeddings of a batch must be f16, bf16, f32 or f64, got {0:?}")]
+    BatchType(DType),
+    /// Labels that are no integers.
+    #[error("the labels of a batch must be integers, which name classes, got {0:?}")]
+    ClassType(DType),
+    /// A batch too small for a pair, or of no dimensions.
+    #[error(
+        "a pair needs two embeddings of at least one dimension, got {0:?}; leave out a last batch \
+         that is too small"
+    )]
+    NoPair(Shape),
+    /// Queries and references of different dimensions.
+    #[error(
+        "queries and references must have the same dimensions, got {queries:?} and {references:?}"
+    )]
+    Dimensions {
+        /// Shape of the queries.
+        queries: Shape,
+        /// Shape of the references.
+        references: Shape,
+    },
+    /// A batch on a device for which this loss is not written.
+    #[error("the loss over all pairs of a batch runs on the CPU alone, got a tensor on {0:?}")]
+    NotOnCpu(DeviceLocation),
+    /// A batch that differs in kind from those remembered.
+    #[error("the memory holds {expected}, and cannot take {found}")]
+    OtherMemory {
+        /// What it holds.
+        expected: String,
+        /// What it was given.
+        found: String,
+    },
     /// What candle said.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

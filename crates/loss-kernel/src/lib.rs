@@ -34,8 +34,12 @@ mod energy;
 mod error;
 #[cfg(feature = "cuda")]
 mod ffi;
+mod in_batch;
 mod pairs;
+mod xbm;
 
 pub use energy::Variant;
 pub use error::LossError;
+pub use in_batch::{InBatchContrastiveLoss, InBatchReduction, Miner};
 pub use pairs::{ContrastiveLoss, Margin, Reduction, contrastive_loss};
+pub use xbm::XbmMemory;

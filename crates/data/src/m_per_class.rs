@@ -1,0 +1,202 @@
+//! Drawing batches of a few classes with several images each.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+
+use crate::{DataError, Purpose, stream};
+
+/// Draws the batches of any step of a run for a loss over all pairs of a batch: P classes, K images
+/// of each, so that every image has K − 1 similar partners.
+///
+/// A batch is drawn anew at each step: P of the classes, each as likely as another however many
+/// images it has, then K distinct images of each. Classes with fewer than K images are never drawn,
+/// so that no image is in a batch twice; [`left_out`](Self::left_out) counts them.
+#[derive(Debug)]
+pub struct MPerClassSampler {
+    /// The images of each class that has enough.
+    classes: Vec<Vec<u32>>,
+    left_out: usize,
+    classes_per_batch: usize,
+    images_per_class: usize,
+    seed: u64,
+}
+
+impl MPerClassSampler {
+    /// A sampler of the images that have these labels: `classes_per_batch` classes with
+    /// `images_per_class` images each.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] where a batch would have fewer than two classes or two images of each,
+    /// and so lack dissimilar or similar pairs; [`DataError::TooFewFullClasses`] where fewer classes
+    /// than a batch needs have enough images.
+    pub fn new(
+        labels: &[u32],
+        classes_per_batch: usize,
+        images_per_class: usize,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        for (name, found) in [
+            ("classes a batch", classes_per_batch),
+            ("images a class", images_per_class),
+        ] {
+            if found < 2 {
+                return Err(DataError::Setting {
+                    name,
+                    found: found.to_string(),
+                    expected: "at least 2, for dissimilar and similar pairs",
+                });
+            }
+        }
+        let mut groups: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (image, &label) in (0..=u32::MAX).zip(labels) {
+            groups.entry(label).or_default().push(image);
+        }
+        let all = groups.len();
+        let classes: Vec<Vec<u32>> = groups
+            .into_values()
+            .filter(|images| images.len() >= images_per_class)
+            .collect();
+        if classes.len() < classes_per_batch {
+            return Err(DataError::TooFewFullClasses {
+                found: classes.len(),
+                classes: all,
+                images: images_per_class,
+                expected: classes_per_batch,
+            });
+        }
+        Ok(Self {
+            left_out: all - classes.len(),
+            classes,
+            classes_per_batch,
+            images_per_class,
+            seed,
+        })
+    }
+
+    /// Images in a batch.
+    pub fn batch_size(&self) -> usize {
+        self.classes_per_batch * self.images_per_class
+    }
+
+    /// Classes that have too few images to be drawn.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The images of step `step`, distinct, those of a class next to each other; the same whatever
+    /// was drawn before.
+    pub fn batch(&self, step: u64) -> Vec<u32> {
+        let mut rng = stream(self.seed, Purpose::ClassBatches, step);
+        let mut batch = Vec::with_capacity(self.batch_size());
+        for class in distinct(self.classes.len(), self.classes_per_batch, &mut rng) {
+            let images = &self.classes[class];
+            let chosen = distinct(images.len(), self.images_per_class, &mut rng);
+            batch.extend(chosen.into_iter().map(|image| images[image]));
+        }
+        batch
+    }
+}
+
+/// `count` different numbers below `from`, each set of them as likely as another (Floyd 1987).
+fn distinct<R: Rng + ?Sized>(from: usize, count: usize, rng: &mut R) -> Vec<usize> {
+    let mut chosen = Vec::with_capacity(count);
+    for last in from - count..from {
+        let any = rng.random_range(0..=last);
+        chosen.push(if chosen.contains(&any) { last } else { any });
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// Classes of 50, 30, 20, 3 and 1 images, mixed.
+    fn labels() -> Vec<u32> {
+        let mut labels: Vec<u32> = (0..50)
+            .flat_map(|i| {
+                let sizes = [(7, 50), (3, 30), (9, 20), (5, 3), (1, 1)];
+                sizes
+                    .into_iter()
+                    .filter(move |&(_, n)| i < n)
+                    .map(|(label, _)| label)
+            })
+            .collect();
+        labels.rotate_left(11);
+        labels
+    }
+
+    #[test]
+    fn a_batch_is_distinct_images_of_distinct_classes() {
+        let labels = labels();
+        let sampler = MPerClassSampler::new(&labels, 3, 4, 1).unwrap();
+        assert_eq!((sampler.batch_size(), sampler.left_out()), (12, 2));
+        for step in 0..200 {
+            let batch = sampler.batch(step);
+            assert_eq!(batch.len(), 12);
+            assert_eq!(batch.iter().collect::<HashSet<_>>().len(), 12, "{batch:?}");
+            let classes: Vec<HashSet<u32>> = batch
+                .chunks(4)
+                .map(|images| images.iter().map(|&image| labels[image as usize]).collect())
+                .collect();
+            assert!(classes.iter().all(|class| class.len() == 1), "{classes:?}");
+            let distinct: HashSet<u32> = classes.into_iter().flatten().collect();
+            assert_eq!(distinct.len(), 3);
+            assert!(distinct.is_disjoint(&HashSet::from([5, 1])), "too small");
+        }
+    }
+
+    #[test]
+    fn a_step_gives_the_same_batch_whatever_was_drawn_before() {
+        let one = MPerClassSampler::new(&labels(), 2, 3, 1).unwrap();
+        let other = MPerClassSampler::new(&labels(), 2, 3, 1).unwrap();
+        let forwards: Vec<_> = (0..50).map(|step| one.batch(step)).collect();
+        let backwards: Vec<_> = (0..50).rev().map(|step| other.batch(step)).collect();
+        assert!(forwards.iter().eq(backwards.iter().rev()));
+        assert_ne!(forwards[0], forwards[1]);
+        let another_seed = MPerClassSampler::new(&labels(), 2, 3, 2).unwrap();
+        assert_ne!(another_seed.batch(0), forwards[0]);
+    }
+
+    #[test]
+    fn classes_and_images_are_drawn_evenly() {
+        let labels = labels();
+        let sampler = MPerClassSampler::new(&labels, 2, 3, 1).unwrap();
+        let steps = 6000;
+        let mut drawn = vec![0f64; labels.len()];
+        for step in 0..steps {
+            for image in sampler.batch(step) {
+                drawn[image as usize] += 1.0;
+            }
+        }
+        let sizes = BTreeMap::from([(7, 50.0), (3, 30.0), (9, 20.0), (5, 3.0)]);
+        for (image, count) in drawn.into_iter().enumerate() {
+            // Two of the four classes that have three images, then three of the class's.
+            let expected = sizes
+                .get(&labels[image])
+                .map_or(0.0, |size| steps as f64 * 2.0 / 4.0 * 3.0 / size);
+            assert!(
+                (count - expected).abs() <= 5.0 * expected.sqrt(),
+                "image {image} of class {}: {count}, not {expected}",
+                labels[image]
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_refused() {
+        let says = |classes, images, words: &str| {
+            let error = MPerClassSampler::new(&labels(), classes, images, 1).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        says(1, 4, "classes a batch is 1");
+        says(2, 1, "images a class is 1");
+        says(
+            4,
+            4,
+            "3 of the 5 classes have at least 4 images; a batch needs 4",
+        );
+    }
+}

@@ -239,7 +239,18 @@ fn serve() -> Result<()> {
     Ok(())
 }
 
+/// Keeps freed memory, as the program `train` does: glibc would give each gradient back to the system
+/// and have every page of the next one brought in and zeroed.
+fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for (setting, value) in [(libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, -1)] {
+        // SAFETY: `mallopt` takes its own lock, and neither setting touches what is allocated.
+        unsafe { libc::mallopt(setting, value) };
+    }
+}
+
 fn main() -> Result<()> {
+    keep_freed_memory();
     if std::env::args().any(|argument| argument == "--serve") {
         return serve();
     }

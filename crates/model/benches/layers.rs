@@ -114,6 +114,9 @@ fn print_ratio(name: &str, ours: impl Fn(), stock: impl Fn()) {
 }
 
 fn layers(c: &mut Criterion) {
+    // As in the program: candle's own threads spin, on the cores that the layers' threads need.
+    // SAFETY: no other thread has been started yet.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     let cpu = &Device::Cpu;
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, cpu, rng).unwrap();

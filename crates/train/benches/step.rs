@@ -21,6 +21,9 @@ const RATE: f64 = 0.01;
 const ROUNDS: usize = 15;
 
 fn main() -> anyhow::Result<()> {
+    // As in the program: candle's own threads spin, on the cores that the layers' threads need.
+    // SAFETY: no other thread has been started yet.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     train::keep_freed_memory();
     let cpu = &Device::Cpu;
     let rng = &mut ChaCha8Rng::seed_from_u64(1);

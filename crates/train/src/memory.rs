@@ -6,8 +6,8 @@
 /// library.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for setting in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+    for (setting, value) in [(libc::M_MMAP_MAX, 0), (libc::M_TRIM_THRESHOLD, -1)] {
         // SAFETY: `mallopt` takes its own lock, and neither setting touches what is allocated.
-        unsafe { libc::mallopt(setting, 1 << 30) };
+        unsafe { libc::mallopt(setting, value) };
     }
 }

@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 
 use candle_core::Result;
 
-/// From here on (32 MiB) glibc gives every allocation new pages and takes them back when it ends;
-/// below, it hands out pages that the process already holds.
+/// From here on (32 MiB) glibc, unless told otherwise, gives every allocation new pages and takes them
+/// back when it ends; below, it hands out pages that the process already holds.
 #[cfg(target_os = "linux")]
 const ALWAYS_NEW_PAGES: usize = 32 << 20;
 

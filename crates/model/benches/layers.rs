@@ -113,6 +113,27 @@ fn print_ratio(name: &str, ours: impl Fn(), stock: impl Fn()) {
     );
 }
 
+/// What a training step's arithmetic takes, done directly, at the rate of a large matrix product.
+fn print_floor() {
+    let square = Tensor::ones((2048, 2048), DType::F32, &Device::Cpu).unwrap();
+    let mut times: Vec<Duration> = (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            black_box(square.matmul(&square).unwrap());
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    let gflops = 2.0 * 2048f64.powi(3) / times[2].as_secs_f64() * 1e-9;
+    // Forward and backward of both convolutions and of the layer of 800 by 500, but no gradient of
+    // the image.
+    let step = 1.687;
+    println!(
+        "2048³ matrix product: {gflops:.0} GFLOP/s, at which a step's {step} GFLOP take {:.1} ms",
+        step / gflops * 1e3
+    );
+}
+
 fn layers(c: &mut Criterion) {
     // As in the program: candle's own threads spin, on the cores that the layers' threads need.
     // SAFETY: no other thread has been started yet.
@@ -173,6 +194,7 @@ fn layers(c: &mut Criterion) {
     let ours = || backward(net.forward(images).map_err(candle_core::Error::wrap));
     let theirs = || backward(stock_lenet(images, &vars));
     print_ratio("LeNet forward and backward", ours, theirs);
+    print_floor();
     c.bench_function("LeNet", |b| b.iter(ours));
 }
 

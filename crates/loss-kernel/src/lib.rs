@@ -35,6 +35,7 @@ mod error;
 #[cfg(feature = "cuda")]
 mod ffi;
 mod in_batch;
+mod lanes;
 mod pairs;
 mod xbm;
 

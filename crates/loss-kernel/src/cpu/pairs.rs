@@ -7,14 +7,14 @@ use num_traits::{Float, Zero, cast};
 use pulp::{Arch, NullaryFnOnce};
 
 use super::{Scalar, View, embeddings::Embeddings, labels::Labels, upstream::Upstream};
-use crate::{ContrastiveLoss, Variant, energy::Norm};
+use crate::{
+    ContrastiveLoss, Variant,
+    energy::Norm,
+    lanes::{LANES, add_terms, total},
+};
 
 #[cfg(test)]
 mod tests;
-
-/// Partial sums of one distance, and of a chunk's losses: enough of them for any vector unit, and a
-/// tree of additions instead of a chain, which keeps f32 within a few units in the last place.
-const LANES: usize = 16;
 
 /// The most pairs of a block. Their `s`, losses and slopes lie side by side, so that the formulas
 /// too take a vector of pairs at a time.
@@ -162,18 +162,15 @@ impl<'a, S: Scalar> Pairs<'a, S> {
             for piece in pieces(self.dimension()) {
                 let a = self.a.read(i..i + 1, piece.clone(), &mut room.a);
                 let b = self.b.read(i..i + 1, piece, &mut room.b);
-                let (a_vectors, a_rest) = a.as_chunks::<LANES>();
-                let (b_vectors, b_rest) = b.as_chunks::<LANES>();
-                for (a, b) in a_vectors.iter().zip(b_vectors) {
-                    for k in 0..LANES {
-                        lanes[k] += term(a[k] - b[k]);
-                    }
-                }
-                for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-                    *lane += term(*a - *b);
-                }
+                add_terms(
+                    &mut lanes,
+                    a,
+                    b,
+                    #[inline(always)]
+                    |a, b| term(a - b),
+                );
             }
-            *s = sum(lanes);
+            *s = total(lanes);
         }
     }
 }
@@ -199,18 +196,6 @@ fn pieces(dimension: usize) -> impl Iterator<Item = Range<usize>> {
         .map(move |from| from..dimension.min(from + PIECE))
 }
 
-#[inline(always)]
-fn sum<T: Float>(mut lanes: [T; LANES]) -> T {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for k in 0..width {
-            lanes[k] = lanes[k] + lanes[k + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
-}
-
 struct Sum<'a, S> {
     pairs: &'a Pairs<'a, S>,
     range: Range<usize>,
@@ -233,7 +218,7 @@ impl<S: Scalar> NullaryFnOnce for Sum<'_, S> {
                 }
             }
         }
-        Ok(sum(lanes))
+        Ok(total(lanes))
     }
 }
 

@@ -1,10 +1,7 @@
-//! Sums over components or over the pairs of a row, in as many parts as a vector has lanes: an
-//! order of additions that needs no option of the compiler to run on the vector unit.
+//! Sums over components or over the pairs of a row, in [`crate::lanes`].
 
 use super::Real;
-
-/// Partial sums, as many as the widest vector unit has lanes of f32.
-pub(super) const LANES: usize = 16;
+use crate::lanes::{self, LANES, total};
 
 #[inline(always)]
 pub(super) fn add_terms<W: Real>(row: &mut [W], right: &[W], term: impl Fn(W) -> W) {
@@ -53,28 +50,6 @@ pub(super) fn squared_distance<W: Real>(a: &[W], b: &[W]) -> W {
 #[inline(always)]
 pub(super) fn sum_of<W: Real>(a: &[W], b: &[W], term: impl Fn(W, W) -> W) -> W {
     let mut lanes = [W::zero(); LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += term(a[lane], b[lane]);
-        }
-    }
-    for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-        lanes[lane] += term(a, b);
-    }
+    lanes::add_terms(&mut lanes, a, b, term);
     total(lanes)
-}
-
-#[inline(always)]
-pub(super) fn total<W: Real>(mut lanes: [W; LANES]) -> W {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            let other = lanes[lane + width];
-            lanes[lane] += other;
-        }
-        width /= 2;
-    }
-    lanes[0]
 }

@@ -1,8 +1,8 @@
 //! The losses of a row of pairs, and their slopes.
 
-use super::lanes::{LANES, total};
 use super::{Real, Totals};
 use crate::Variant;
+use crate::lanes::{LANES, total};
 
 /// What a pair of a row is.
 pub(super) const DROPPED: u32 = 0;

@@ -1,46 +1,13 @@
 //! What the loss over all pairs allocates. A test binary of its own, since it counts for the whole
 //! process.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::num::NonZeroU8;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+mod allocation;
 
+use std::num::NonZeroU8;
+
+use allocation::peak;
 use candle_core::{DType, Device, Result, Tensor};
 use loss_kernel::{InBatchContrastiveLoss, InBatchReduction, Miner, Variant};
-
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; only counters are kept beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(
-            HELD.fetch_add(layout.size(), Relaxed) + layout.size(),
-            Relaxed,
-        );
-        // SAFETY: the caller's layout, as the caller must have made it.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the pointer came from `alloc` above, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The most bytes held at once beyond what was held before.
-fn peak<T>(work: impl FnOnce() -> Result<T>) -> Result<usize> {
-    let before = HELD.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    work()?;
-    Ok(PEAK.load(Relaxed) - before)
-}
 
 #[test]
 fn memory_grows_with_the_rows_and_not_with_the_pairs() -> Result<()> {
@@ -75,9 +42,9 @@ fn memory_grows_with_the_rows_and_not_with_the_pairs() -> Result<()> {
             let bound = ROW * rows + THREADS * tile(dim);
             // A byte a pair would not pass, nor one for each unordered pair.
             assert!(bound + rows * dim * 4 < rows * rows / 2);
-            let bytes = peak(|| Ok(loss.forward(&x, &labels)?))?;
+            let (bytes, _) = peak(|| Ok(loss.forward(&x, &labels)?))?;
             assert!(bytes < bound, "N={rows} D={dim} loss: {bytes} of {bound}");
-            let bytes = peak(|| Ok(loss.loss_and_gradient(&x, &labels)?))?;
+            let (bytes, _) = peak(|| Ok(loss.loss_and_gradient(&x, &labels)?))?;
             let gradient = rows * dim * DType::F32.size_in_bytes();
             assert!(
                 (gradient..gradient + bound).contains(&bytes),

@@ -1,45 +1,11 @@
 //! What the loss and its gradient allocate. A test binary of its own, since it counts for the whole
 //! process.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+mod allocation;
 
+use allocation::peak;
 use candle_core::{DType, Device, Result, Tensor};
 use loss_kernel::{ContrastiveLoss, Reduction};
-
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; only counters are kept beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(
-            HELD.fetch_add(layout.size(), Relaxed) + layout.size(),
-            Relaxed,
-        );
-        // SAFETY: the caller's layout, as the caller must have made it.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the pointer came from `alloc` above, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The most bytes held at once beyond what was held before.
-fn peak<T>(work: impl FnOnce() -> Result<T>) -> Result<(usize, T)> {
-    let before = HELD.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let result = work()?;
-    Ok((PEAK.load(Relaxed) - before, result))
-}
 
 #[test]
 fn the_gradient_allocates_its_result_and_the_loss_next_to_nothing() -> Result<()> {

@@ -7,7 +7,7 @@ use loss_kernel::{ContrastiveLoss, Margin, Reduction, Variant};
 use rand::Rng;
 
 use crate::emulator::{Buffer, Element, Kernels, Matrix, Pairs, reduction_number, variant_number};
-use workspace_tests::compare::values;
+use workspace_tests::compare::{furthest_outside, values};
 use workspace_tests::pairs::generator;
 
 /// How the embeddings lie in memory.
@@ -299,18 +299,7 @@ fn tolerance(element: Element) -> (f64, f64) {
 
 fn compare(what: &str, element: Element, actual: &[f64], expected: &[f64]) -> Result<(), String> {
     let (relative, absolute) = tolerance(element);
-    let excess = |i: usize| {
-        let excess = (actual[i] - expected[i]).abs() - relative * expected[i].abs() - absolute;
-        if excess.is_nan() {
-            f64::INFINITY
-        } else {
-            excess
-        }
-    };
-    let worst = (0..expected.len())
-        .max_by(|&i, &j| excess(i).total_cmp(&excess(j)))
-        .filter(|&i| excess(i) > 0.0);
-    match worst {
+    match furthest_outside(actual, expected, relative, absolute) {
         Some(i) => Err(format!(
             "{what}: element {i} of {} is {:e}, expected {:e}",
             expected.len(),

@@ -36,7 +36,11 @@ def activation(name):
 
 def contrastive_loss(embeddings, same, margin=1.0):
     """Hadsell's loss, the mean over P pairs; `embeddings` (2P, D) has all first sides first."""
-    a, b = embeddings.chunk(2)
+    return pair_loss(*embeddings.chunk(2), same, margin)
+
+
+def pair_loss(a, b, same, margin=1.0):
+    """The same of the two sides, (P, D) each."""
     square = (a - b).square().sum(1)
     # PyTorch's gradient of a root is infinite at 0.
     hinge = (margin - (square + 1e-12).sqrt()).relu().square()

@@ -44,7 +44,7 @@ pub struct OptimiserConfig {
 impl OptimiserConfig {
     /// The solver of Caffe's `examples/siamese`: SGD, rate 0.01, momentum 0.9, biases at twice the
     /// rate, no decay.
-    pub fn caffe() -> Self {
+    pub const fn caffe() -> Self {
         Self {
             rule: Rule::Sgd,
             learning_rate: 0.01,
@@ -316,14 +316,8 @@ mod tests {
     use std::collections::HashMap;
 
     const SGD: OptimiserConfig = OptimiserConfig {
-        rule: Rule::Sgd,
         learning_rate: 0.1,
-        weight_decay: 0.0,
-        bias_rate: 2.0,
-        momentum: 0.9,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
+        ..OptimiserConfig::caffe()
     };
 
     fn parameter(role: Role) -> Parameter {

@@ -85,6 +85,7 @@ pub struct Fit {
     run: RunFolder,
     config: RunConfig,
     dataset: Dataset,
+    pairs: EvaluationPairs,
     trainer: Trainer,
     progress: Progress,
 }
@@ -96,13 +97,14 @@ impl Fit {
         let name = config.data.source.to_string();
         let name = name.split(':').next().unwrap_or_default();
         let trainer = start(&config, &dataset, &device)?;
-        EvaluationPairs::new(&config, &dataset)?;
+        let pairs = EvaluationPairs::new(&config, &dataset)?;
         PairSampler::new(dataset.train.labels(), config.data.pairing, config.seed)
             .context("pairing the training images; hold out fewer with data.validation")?;
         Ok(Self {
             run: RunFolder::create(out, name, &config)?,
             config,
             dataset,
+            pairs,
             trainer,
             progress: Progress::default(),
         })
@@ -142,6 +144,7 @@ impl Fit {
         }
         Ok(Self {
             run,
+            pairs: EvaluationPairs::new(&config, &dataset)?,
             config,
             dataset,
             trainer,
@@ -167,7 +170,6 @@ impl Fit {
             settings.pairs_per_batch,
             self.config.seed,
         )?);
-        let pairs = EvaluationPairs::new(&self.config, &self.dataset)?;
         let mut log = self.run.metrics()?;
         let mut record = |line: Line| -> Result<()> {
             writeln!(log, "{}", serde_json::to_string(&line)?)
@@ -201,7 +203,7 @@ impl Fit {
             self.progress.seconds = before + started.elapsed().as_secs_f64();
             if step.is_multiple_of(epoch) || step == steps {
                 let checkup =
-                    Checkup::new(self.trainer.net(), &self.config, &self.dataset, &pairs)?;
+                    Checkup::new(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
                 record(Line::Epoch {
                     epoch: step / epoch,
                     step,
@@ -230,7 +232,7 @@ impl Fit {
         }
         self.save(LATEST)?;
         shown.finish();
-        let summary = self.conclude(&pairs, steps, epoch)?;
+        let summary = self.conclude(steps, epoch)?;
         voice.emit(&summary)?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
@@ -306,8 +308,8 @@ impl Fit {
     }
 
     /// Calibrates, judges and writes the results.
-    fn conclude(&self, pairs: &EvaluationPairs, steps: u64, epoch: u64) -> Result<Summary> {
-        let threshold = calibrate(self.trainer.net(), &self.config, &self.dataset, pairs)?;
+    fn conclude(&self, steps: u64, epoch: u64) -> Result<Summary> {
+        let threshold = calibrate(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
         let transform = &self.config.transform;
         let file = ModelFile {
             config: self.trainer.net().config().clone(),

@@ -31,6 +31,12 @@ pub struct Picture {
     pub treatment: Vec<String>,
 }
 
+impl AsRef<Picture> for Picture {
+    fn as_ref(&self) -> &Picture {
+        self
+    }
+}
+
 /// Reads a PNG or JPEG (by content, not by name) as an image of `shape`.
 ///
 /// Transparent parts are laid on white; one channel takes luminance; ink darker than the
@@ -45,9 +51,30 @@ pub struct Picture {
 /// [`DataError::TruncatedPicture`] for a file that gives no picture, [`DataError::PictureTooLarge`]
 /// above 64 megapixels, [`DataError::BlankPicture`] if there is no ink, [`DataError::Shape`].
 pub fn read_picture(path: &Path, shape: ImageShape, ink_side: u32) -> Result<Picture, DataError> {
+    let mut bytes = Vec::new();
+    file::open(path)?
+        .take(MOST_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|source| DataError::Read {
+            path: path.into(),
+            source,
+        })?;
+    picture_from_bytes(&bytes, path, shape, ink_side)
+}
+
+/// As [`read_picture`], of a file's bytes that are in memory already; errors call it `path`.
+///
+/// # Errors
+/// Those of [`read_picture`] but for the file system's.
+pub fn picture_from_bytes(
+    bytes: &[u8],
+    path: &Path,
+    shape: ImageShape,
+    ink_side: u32,
+) -> Result<Picture, DataError> {
     let shape = ImageShape::try_from(<[usize; 3]>::from(shape))?;
     let mut treatment = Vec::new();
-    let decoded = decode(path)?;
+    let decoded = decode(bytes, path)?;
     let found = ImageShape {
         channels: shape.channels,
         height: decoded.height() as usize,
@@ -109,21 +136,13 @@ pub fn ink_side(images: &LabelledImages) -> u32 {
     *sides.select_nth_unstable(middle).1
 }
 
-fn decode(path: &Path) -> Result<DynamicImage, DataError> {
-    let mut bytes = Vec::new();
-    file::open(path)?
-        .take(MOST_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(|source| DataError::Read {
-            path: path.into(),
-            source,
-        })?;
+fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataError> {
     let picture_error = |source| DataError::Picture {
         path: path.into(),
         source,
     };
-    let format = image::guess_format(&bytes).map_err(picture_error)?;
-    if format == ImageFormat::Jpeg && !jpeg_is_whole(&bytes) {
+    let format = image::guess_format(bytes).map_err(picture_error)?;
+    if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
         return Err(DataError::TruncatedPicture { path: path.into() });
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);

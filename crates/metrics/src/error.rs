@@ -36,6 +36,41 @@ pub enum MetricsError {
         value: f32,
     },
 
+    /// A text that names no operating point.
+    #[error("`{found}` is no operating point: write accuracy, eer or far=RATE, such as far=0.001")]
+    UnknownRule {
+        /// The text.
+        found: String,
+    },
+
+    /// A false accept rate that no threshold can be chosen for.
+    #[error("a false accept rate of {found} cannot be asked for: it is between 0 and 1")]
+    FarRange {
+        /// The rate.
+        found: f64,
+    },
+
+    /// Too few pairs to say anything about so small a rate.
+    #[error(
+        "a false accept rate of {far} needs {needed} different pairs, ten for each false accept it \
+         allows; there are {found}"
+    )]
+    TooFewPairs {
+        /// The rate asked for.
+        far: f64,
+        /// Different pairs given.
+        found: usize,
+        /// Different pairs needed.
+        needed: usize,
+    },
+
+    /// A stored curve that is none.
+    #[error("the columns of the ROC {problem}")]
+    Columns {
+        /// What is wrong with them.
+        problem: &'static str,
+    },
+
     /// Embeddings of no dimensions.
     #[error("the embedding dimension is 0: it must be at least 1")]
     ZeroDimension,

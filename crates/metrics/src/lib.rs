@@ -26,12 +26,16 @@
 //!
 //! Counts are exact integers and results are the same bits for any number of threads.
 
+mod distance;
 mod error;
+mod operating;
 mod retrieval;
 mod roc;
 mod verification;
 
+pub use distance::euclidean;
 pub use error::MetricsError;
+pub use operating::{ErrorRate, OperatingRule};
 pub use retrieval::{Retrieval, precision_at_1_against, retrieval};
-pub use roc::{EqualErrorRate, OperatingPoint, Roc, is_same};
+pub use roc::{EqualErrorRate, OperatingPoint, Roc, RocColumns, is_same};
 pub use verification::Verification;

@@ -1,4 +1,5 @@
-use crate::MetricsError;
+use crate::operating::different_pairs_for;
+use crate::{ErrorRate, MetricsError};
 
 /// The verdict on a pair: the same if its distance is at most the threshold.
 ///
@@ -43,6 +44,17 @@ pub struct Roc {
     steps: Vec<Step>,
     same: usize,
     different: usize,
+}
+
+/// A curve as three columns, a row for each step that is kept, nearest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RocColumns {
+    /// Pairs up to this distance are accepted; ascending.
+    pub distance: Vec<f32>,
+    /// How many of the same pairs that are.
+    pub same: Vec<u64>,
+    /// How many of the different pairs.
+    pub different: Vec<u64>,
 }
 
 /// How many pairs a threshold of `distance` accepts.
@@ -110,6 +122,83 @@ impl Roc {
             same: accepted.same,
             different: accepted.different,
         })
+    }
+
+    /// The curve that [`columns`](Self::columns) gave.
+    ///
+    /// # Errors
+    ///
+    /// If the columns differ in length, a distance is not finite or not above the one before, a count
+    /// falls, or the last row has no pair of one kind.
+    pub fn from_columns(columns: &RocColumns) -> Result<Self, MetricsError> {
+        let RocColumns {
+            distance,
+            same,
+            different,
+        } = columns;
+        let wrong = |problem| MetricsError::Columns { problem };
+        let (Some(&all_same), Some(&all_different)) = (same.last(), different.last()) else {
+            return Err(MetricsError::NoPairs);
+        };
+        if distance.len() != same.len() || distance.len() != different.len() {
+            return Err(wrong("are not of one length"));
+        }
+        if !distance.iter().all(|d| d.is_finite()) || distance.windows(2).any(|d| d[0] >= d[1]) {
+            return Err(wrong("have distances that are not finite and ascending"));
+        }
+        if !(same.is_sorted() && different.is_sorted()) {
+            return Err(wrong("have a count that falls"));
+        }
+        if all_same == 0 || all_different == 0 {
+            return Err(wrong("have pairs of one kind only"));
+        }
+        let mut steps = vec![Step {
+            distance: f32::NEG_INFINITY,
+            same: 0,
+            different: 0,
+        }];
+        let rows = distance.iter().zip(same).zip(different);
+        steps.extend(rows.map(|((&distance, &same), &different)| Step {
+            distance,
+            same: same as usize,
+            different: different as usize,
+        }));
+        Ok(Self {
+            steps,
+            same: all_same as usize,
+            different: all_different as usize,
+        })
+    }
+
+    /// The curve as a table that is small enough to be kept with a model: at most some thousand rows.
+    ///
+    /// Left out are steps between which neither the number of false accepts nor that of false rejects
+    /// changes by more than 1%; below a hundred of either, none that changes it is left out.
+    pub fn columns(&self) -> RocColumns {
+        let cell = |step: &Step| {
+            let rung = |count: usize| ((1.0 + count as f64).ln() / 1.01f64.ln()) as u32;
+            (rung(step.different), rung(self.same - step.same))
+        };
+        let mut columns = RocColumns::default();
+        for alike in self.steps[1..].chunk_by(|a, b| cell(a) == cell(b)) {
+            let ends = [alike.first(), alike.last().filter(|_| alike.len() > 1)];
+            for step in ends.into_iter().flatten() {
+                columns.distance.push(step.distance);
+                columns.same.push(step.same as u64);
+                columns.different.push(step.different as u64);
+            }
+        }
+        columns
+    }
+
+    /// The number of pairs that are the same.
+    pub fn same(&self) -> usize {
+        self.same
+    }
+
+    /// The number of pairs that are different.
+    pub fn different(&self) -> usize {
+        self.different
     }
 
     /// The number of pairs.
@@ -206,6 +295,40 @@ impl Roc {
         threshold
     }
 
+    /// The largest threshold with a false accept rate of at most `most`, in units of distance: the
+    /// midpoint between the last distance that it accepts and the next.
+    ///
+    /// Where it accepts nothing, it is the next number below the smallest distance.
+    ///
+    /// # Errors
+    ///
+    /// [`MetricsError::FarRange`] unless `most` is between 0 and 1, and [`MetricsError::TooFewPairs`]
+    /// if there are fewer different pairs than ten for each one that may pass: the threshold would
+    /// hang on a handful of pairs.
+    pub fn threshold_at_far(&self, most: f64) -> Result<f64, MetricsError> {
+        if !(most > 0.0 && most < 1.0) {
+            return Err(MetricsError::FarRange { found: most });
+        }
+        let needed = different_pairs_for(most);
+        if self.different < needed {
+            return Err(MetricsError::TooFewPairs {
+                far: most,
+                found: self.different,
+                needed,
+            });
+        }
+        let allowed = self
+            .steps
+            .partition_point(|step| step.different as f64 <= most * self.different as f64);
+        let [last, next] = [allowed - 1, allowed.min(self.steps.len() - 1)];
+        let [last, next] = [last, next].map(|step| f64::from(self.steps[step].distance));
+        Ok(if last.is_finite() {
+            last.midpoint(next)
+        } else {
+            next.next_down()
+        })
+    }
+
     /// Share of the pairs with the right verdict at a threshold, in [0, 1].
     pub fn accuracy_at(&self, threshold: f64) -> f64 {
         self.correct(self.step_at(threshold)) as f64 / self.pairs() as f64
@@ -215,6 +338,16 @@ impl Roc {
     /// [0, 1].
     pub fn far_at(&self, threshold: f64) -> f64 {
         self.point(self.step_at(threshold)).far
+    }
+
+    /// The false accept rate at a threshold, with its interval.
+    pub fn false_accepts_at(&self, threshold: f64) -> ErrorRate {
+        ErrorRate::new(self.step_at(threshold).different, self.different)
+    }
+
+    /// The false reject rate at a threshold, with its interval.
+    pub fn false_rejects_at(&self, threshold: f64) -> ErrorRate {
+        ErrorRate::new(self.same - self.step_at(threshold).same, self.same)
     }
 
     /// False reject rate at a threshold: share of the same pairs that do not pass for the same,

@@ -16,4 +16,4 @@ pub use activation::Activation;
 pub use conv_pool::{conv_pool, conv_pool_composed};
 pub use error::{ModelError, Result};
 pub use lenet::{Hidden, LeNet, LeNetConfig, Parameter, Role};
-pub use weights::{ModelFile, Preprocessing};
+pub use weights::{Calibration, ModelFile, Preprocessing};

@@ -7,12 +7,13 @@
 //! | key | value |
 //! |---|---|
 //! | `format` | `pt`, which tools take as PyTorch's layout |
-//! | `format_version` | `1.0`: a reader of 1.x reads every 1.y |
+//! | `format_version` | `1.1`: a reader of 1.x reads every 1.y |
 //! | `producer`, `version` | what wrote the file, and its version |
 //! | `net` | [`LeNetConfig`] |
 //! | `input`, `embedding` | (C, H, W) and D once more, for readers that do not know `net` |
 //! | `normalisation` | [`Preprocessing`] |
 //! | `threshold` | pairs at this distance or closer are similar; absent before calibration |
+//! | `calibration` | [`Calibration`]; absent before calibration and in files of 1.0 |
 //! | `classes` | names of the classes, in the order of their labels |
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LeNet, LeNetConfig, ModelError, Parameter, Result};
 
-const FORMAT_VERSION: &str = "1.0";
+const FORMAT_VERSION: &str = "1.1";
 
 /// How an image's bytes become the network's input: (byte · scale − mean) / std.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -42,6 +43,20 @@ pub struct Preprocessing {
     pub ink_side: u32,
 }
 
+/// What the threshold was chosen by, enough to choose another: the error counts of held-out pairs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// What the threshold was chosen for: `accuracy`, `eer` or `far=RATE`.
+    pub at: String,
+    /// Distances, ascending; a row of the two columns below for each.
+    pub distance: Vec<f32>,
+    /// How many pairs that show the same lie within the row's distance.
+    pub same: Vec<u64>,
+    /// How many pairs that show different things do.
+    pub different: Vec<u64>,
+}
+
 /// What a model file says besides the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelFile {
@@ -51,6 +66,8 @@ pub struct ModelFile {
     pub preprocessing: Preprocessing,
     /// The calibrated verification threshold, an embedding distance; `None` before calibration.
     pub threshold: Option<f64>,
+    /// What the threshold was chosen by; `None` before calibration and in older files.
+    pub calibration: Option<Calibration>,
     /// Names of the classes it was trained on, in the order of their labels.
     pub classes: Vec<String>,
     /// Version of the program that wrote the file.
@@ -92,6 +109,9 @@ impl ModelFile {
         if let Some(threshold) = self.threshold {
             header.insert("threshold", json(&threshold));
         }
+        if let Some(calibration) = &self.calibration {
+            header.insert("calibration", json(calibration));
+        }
         header
     }
 
@@ -123,6 +143,10 @@ impl ModelFile {
             preprocessing: parsed(header, "normalisation")?,
             threshold: match header.contains_key("threshold") {
                 true => Some(parsed(header, "threshold")?),
+                false => None,
+            },
+            calibration: match header.contains_key("calibration") {
+                true => Some(parsed(header, "calibration")?),
                 false => None,
             },
             classes: parsed(header, "classes")?,

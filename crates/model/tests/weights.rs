@@ -1,7 +1,7 @@
 //! Model files: what goes in comes out, and every damage is named.
 
 use candle_core::{DType, Device, Tensor};
-use model::{LeNet, LeNetConfig, ModelError, ModelFile, Preprocessing, weights};
+use model::{Calibration, LeNet, LeNetConfig, ModelError, ModelFile, Preprocessing, weights};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
@@ -23,6 +23,12 @@ fn file() -> ModelFile {
             ink_side: 20,
         },
         threshold: Some(0.1 + 0.2),
+        calibration: Some(Calibration {
+            at: "eer".into(),
+            distance: vec![0.1, 1.0 / 3.0],
+            same: vec![1, 1],
+            different: vec![0, 2],
+        }),
         classes: vec!["zero".into(), "a \"quoted\" ü".into()],
         version: "0.1.0".into(),
     }

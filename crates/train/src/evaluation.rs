@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use data::{Compose, Dataset, LabelledImages, Pair, Purpose, balanced_pairs, batch_of, stream};
 use loss_kernel::ContrastiveLoss;
-use metrics::{Retrieval, Roc, Verification};
-use model::LeNet;
+use metrics::{OperatingRule, Retrieval, Roc, Verification, euclidean};
+use model::{Calibration, LeNet};
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
@@ -74,12 +74,6 @@ pub fn embed(net: &LeNet, pixels: Vec<f32>, images: usize) -> Result<Vec<f32>> {
     let [c, h, w] = net.config().input;
     let pixels = Tensor::from_vec(pixels, (images, c, h, w), net.device())?;
     Ok(net.forward(&pixels)?.flatten_all()?.to_vec1()?)
-}
-
-/// The distance that verdicts are given on, in f64 and rounded once.
-pub fn euclidean(a: &[f32], b: &[f32]) -> f32 {
-    let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
-    a.iter().zip(b).map(square).sum::<f64>().sqrt() as f32
 }
 
 /// The pairs that a run's figures are reported on, fixed by its seed.
@@ -150,15 +144,24 @@ impl Checkup {
     }
 }
 
-/// The threshold that is right most often on validation pairs.
+/// The threshold that `rule` chooses on validation pairs, and what it was chosen by.
 pub fn calibrate(
     net: &LeNet,
     config: &RunConfig,
     dataset: &Dataset,
     pairs: &EvaluationPairs,
-) -> Result<f64> {
+    rule: OperatingRule,
+) -> Result<(f64, Calibration)> {
     let validation = Embedded::new(net, &dataset.validation, &config.transform.evaluation())?;
-    Ok(roc(&validation, &pairs.validation)?.best_threshold())
+    let roc = roc(&validation, &pairs.validation)?;
+    let columns = roc.columns();
+    let calibration = Calibration {
+        at: rule.to_string(),
+        distance: columns.distance,
+        same: columns.same,
+        different: columns.different,
+    };
+    Ok((rule.threshold(&roc)?, calibration))
 }
 
 /// What a trained network is worth.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use data::{Dataset, ImageShape, PairBatch, PairLoader, PairSampler, Purpose, ink_side, stream};
+use metrics::OperatingRule;
 use model::{LeNet, ModelFile, Preprocessing, weights};
 use serde::{Deserialize, Serialize};
 
@@ -309,7 +310,13 @@ impl Fit {
 
     /// Calibrates, judges and writes the results.
     fn conclude(&self, steps: u64, epoch: u64) -> Result<Summary> {
-        let threshold = calibrate(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
+        let (threshold, calibration) = calibrate(
+            self.trainer.net(),
+            &self.config,
+            &self.dataset,
+            &self.pairs,
+            OperatingRule::Accuracy,
+        )?;
         let transform = &self.config.transform;
         let file = ModelFile {
             config: self.trainer.net().config().clone(),
@@ -320,6 +327,7 @@ impl Fit {
                 ink_side: ink_side(&self.dataset.train),
             },
             threshold: Some(threshold),
+            calibration: Some(calibration),
             classes: self.dataset.train.classes().to_vec(),
             version: env!("CARGO_PKG_VERSION").into(),
         };

@@ -1,11 +1,10 @@
 //! `train verify`: do two pictures show the same thing?
 
 use anyhow::Result;
-use metrics::is_same;
+use metrics::{euclidean, is_same};
 use serde_json::json;
 
 use crate::cli::VerifyArgs;
-use crate::evaluation::euclidean;
 use crate::pictures::Viewer;
 use crate::progress::Voice;
 use crate::usage::usage;

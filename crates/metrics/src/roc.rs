@@ -295,8 +295,10 @@ impl Roc {
         threshold
     }
 
-    /// The largest threshold with a false accept rate of at most `most`, in units of distance: the
-    /// midpoint between the last distance that it accepts and the next.
+    /// The largest distance at which the false accept rate is at most `most`.
+    ///
+    /// Not the midpoint to the next, which between [`columns`](Self::columns)' rows would let pairs
+    /// pass that were left out.
     ///
     /// Where it accepts nothing, it is the next number below the smallest distance.
     ///
@@ -320,12 +322,9 @@ impl Roc {
         let allowed = self
             .steps
             .partition_point(|step| step.different as f64 <= most * self.different as f64);
-        let [last, next] = [allowed - 1, allowed.min(self.steps.len() - 1)];
-        let [last, next] = [last, next].map(|step| f64::from(self.steps[step].distance));
-        Ok(if last.is_finite() {
-            last.midpoint(next)
-        } else {
-            next.next_down()
+        Ok(match allowed {
+            1 => f64::from(self.steps[1].distance).next_down(),
+            _ => f64::from(self.steps[allowed - 1].distance),
         })
     }
 

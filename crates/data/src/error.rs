@@ -123,6 +123,9 @@ pub enum DataError {
         found: String,
         expected: &'static str,
     },
+    /// A class that the data set doesn't have.
+    #[error("there is no class `{found}` to hold out; there are {}", classes.join(", "))]
+    NoSuchClass { found: String, classes: Vec<String> },
     /// Too few classes to make dissimilar pairs.
     #[error("pairs need images of at least two classes; found {found}")]
     TooFewClasses { found: usize },

@@ -1,8 +1,9 @@
 //! Labelled images in, training pairs out.
 //!
 //! A [`Source`] names where images come from and loads them as a [`Dataset`]; a [`PairSampler`]
-//! draws pairs of them; a [`PairLoader`] turns pairs into batches of network input through a chain
-//! of [`Transform`]s, on a thread of its own where asked. [`read_picture`] makes a user's PNG or
+//! draws pairs of them, an [`MPerClassSampler`] images of a few classes; a [`PairLoader`] or a
+//! [`ClassLoader`] turns what was drawn into batches of network input through a chain of
+//! [`Transform`]s, on a thread of its own where asked. [`read_picture`] makes a user's PNG or
 //! JPEG look like a training image. Everything random comes from [`stream`].
 
 mod digits;
@@ -13,6 +14,7 @@ mod images;
 mod loader;
 mod m_per_class;
 mod mnist_folder;
+mod open_set;
 mod pairs;
 mod picture;
 mod random;
@@ -23,7 +25,7 @@ mod transform;
 pub use digits::digits;
 pub use error::DataError;
 pub use images::{ImageShape, LabelledImages};
-pub use loader::{PairBatch, PairLoader, Prefetch, batch_of};
+pub use loader::{ClassBatch, ClassLoader, PairBatch, PairLoader, Prefetch, batch_of};
 pub use m_per_class::MPerClassSampler;
 pub use mnist_folder::mnist_folder;
 pub use pairs::{Pair, PairSampler, Pairing, balanced_pairs};

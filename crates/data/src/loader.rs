@@ -1,5 +1,6 @@
 //! Batches of network input, made ahead of their use.
 
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -7,7 +8,10 @@ use std::thread::{self, JoinHandle};
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Compose, DataError, LabelledImages, Pair, PairSampler, Purpose, Transform, stream};
+use crate::{
+    Compose, DataError, LabelledImages, MPerClassSampler, Pair, PairSampler, Purpose, Transform,
+    stream,
+};
 
 /// Makes the batch of any step of a run.
 #[derive(Debug)]
@@ -91,20 +95,98 @@ impl PairLoader {
 
     /// Makes the batches of steps `from_step` to `to_step`, the last excluded, in order on a thread of
     /// its own, at most `ahead` (and the one in hand) before they are asked for.
-    pub fn prefetch(self: Arc<Self>, from_step: u64, to_step: u64, ahead: usize) -> Prefetch {
-        let (sender, receiver) = sync_channel(ahead);
-        let worker = thread::spawn(move || {
-            for step in from_step..to_step {
-                if sender.send(self.batch(step)).is_err() {
-                    // The iterator was dropped.
-                    return;
-                }
-            }
-        });
-        Prefetch {
-            batches: Some(receiver),
-            worker: Some(worker),
+    pub fn prefetch(
+        self: Arc<Self>,
+        from_step: u64,
+        to_step: u64,
+        ahead: usize,
+    ) -> Prefetch<PairBatch> {
+        Prefetch::new(from_step..to_step, ahead, move |step| self.batch(step))
+    }
+}
+
+/// Makes the batch of any step of a run with a loss over all pairs of a batch.
+#[derive(Debug)]
+pub struct ClassLoader {
+    images: Arc<LabelledImages>,
+    sampler: MPerClassSampler,
+    transform: Compose,
+    seed: u64,
+}
+
+/// The input and the labels of one training step; N images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassBatch {
+    /// The step it belongs to.
+    pub step: u64,
+    /// Which images these are, (N,).
+    pub images: Vec<u32>,
+    /// Network input (N, C, H, W).
+    pub pixels: Vec<f32>,
+    /// The class of each image, (N,).
+    pub labels: Vec<u32>,
+}
+
+impl ClassLoader {
+    /// Draws batches of `images` with `sampler` and passes each image through `transform`, whose
+    /// randomness comes from `seed`.
+    ///
+    /// # Errors
+    /// [`DataError::OtherImages`] if the sampler was made for another number of images.
+    pub fn new(
+        images: Arc<LabelledImages>,
+        sampler: MPerClassSampler,
+        transform: Compose,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        if sampler.images() != images.len() {
+            return Err(DataError::OtherImages {
+                sampler: sampler.images(),
+                images: images.len(),
+            });
         }
+        Ok(Self {
+            images,
+            sampler,
+            transform,
+            seed,
+        })
+    }
+
+    /// The batch of step `step`, the same whatever was made before.
+    pub fn batch(&self, step: u64) -> ClassBatch {
+        let images = self.sampler.batch(step);
+        let pixels = transformed(
+            &self.images,
+            images.iter().map(|&image| image as usize),
+            &self.transform,
+            &mut stream(self.seed, Purpose::Augmentation, step),
+        );
+        let labels = images
+            .iter()
+            .map(|&image| self.images.labels()[image as usize])
+            .collect();
+        ClassBatch {
+            step,
+            images,
+            pixels,
+            labels,
+        }
+    }
+
+    /// Classes that have too few images to be in any batch.
+    pub fn left_out(&self) -> usize {
+        self.sampler.left_out()
+    }
+
+    /// As [`PairLoader::prefetch`].
+    pub fn prefetch(
+        self: Arc<Self>,
+        from_step: u64,
+        to_step: u64,
+        ahead: usize,
+    ) -> Prefetch<ClassBatch> {
+        Prefetch::new(from_step..to_step, ahead, move |step| self.batch(step))
     }
 }
 
@@ -112,15 +194,33 @@ impl PairLoader {
 ///
 /// A panic of the thread goes on in [`next`](Iterator::next).
 #[derive(Debug)]
-pub struct Prefetch {
-    batches: Option<Receiver<PairBatch>>,
+pub struct Prefetch<B> {
+    batches: Option<Receiver<B>>,
     worker: Option<JoinHandle<()>>,
 }
 
-impl Iterator for Prefetch {
-    type Item = PairBatch;
+impl<B: Send + 'static> Prefetch<B> {
+    fn new(steps: Range<u64>, ahead: usize, make: impl Fn(u64) -> B + Send + 'static) -> Self {
+        let (sender, receiver) = sync_channel(ahead);
+        let worker = thread::spawn(move || {
+            for step in steps {
+                if sender.send(make(step)).is_err() {
+                    // The iterator was dropped.
+                    return;
+                }
+            }
+        });
+        Self {
+            batches: Some(receiver),
+            worker: Some(worker),
+        }
+    }
+}
 
-    fn next(&mut self) -> Option<PairBatch> {
+impl<B> Iterator for Prefetch<B> {
+    type Item = B;
+
+    fn next(&mut self) -> Option<B> {
         let received = self.batches.as_ref()?.recv().ok();
         if received.is_none()
             && let Some(worker) = self.worker.take()
@@ -132,7 +232,7 @@ impl Iterator for Prefetch {
     }
 }
 
-impl Drop for Prefetch {
+impl<B> Drop for Prefetch<B> {
     fn drop(&mut self) {
         // The thread ends at its next send, which fails once the receiver is gone.
         self.batches = None;
@@ -278,6 +378,34 @@ mod tests {
         let panic = catch_unwind(AssertUnwindSafe(|| batches.next())).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the transform failed"));
         assert_eq!(batches.next(), None);
+    }
+
+    #[test]
+    fn a_class_batch_is_what_its_sampler_draws_with_labels_and_augmentation_of_the_step() {
+        let images = images();
+        let loader = |transform| {
+            let sampler = MPerClassSampler::new(images.labels(), 3, 2, 1).unwrap();
+            Arc::new(ClassLoader::new(Arc::clone(&images), sampler, transform, 1).unwrap())
+        };
+        let plain = loader(Compose::default()).batch(7);
+        let drawn = MPerClassSampler::new(images.labels(), 3, 2, 1).unwrap();
+        assert_eq!(plain.images, drawn.batch(7));
+        for (at, &image) in plain.images.iter().enumerate() {
+            assert_eq!(plain.pixels[16 * at..][..16], [image as f32; 16]);
+            assert_eq!(plain.labels[at], image % 4);
+        }
+        let augmented = loader(augmented());
+        let made: Vec<ClassBatch> = (5..15).map(|step| augmented.batch(step)).collect();
+        assert_eq!(made[2].images, plain.images);
+        assert_ne!(made[2].pixels, plain.pixels);
+        let fetched: Vec<ClassBatch> = augmented.prefetch(5, 15, 2).collect();
+        assert_eq!(fetched, made);
+        let sampler = MPerClassSampler::new(&images.labels()[1..], 3, 2, 1).unwrap();
+        let other = ClassLoader::new(images, sampler, Compose::default(), 1);
+        assert!(matches!(
+            other,
+            Err(DataError::OtherImages { sampler: 39, .. })
+        ));
     }
 
     #[test]

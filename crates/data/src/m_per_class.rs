@@ -17,6 +17,7 @@ pub struct MPerClassSampler {
     /// The images of each class that has enough.
     classes: Vec<Vec<u32>>,
     left_out: usize,
+    images: usize,
     classes_per_batch: usize,
     images_per_class: usize,
     seed: u64,
@@ -67,6 +68,7 @@ impl MPerClassSampler {
         }
         Ok(Self {
             left_out: all - classes.len(),
+            images: labels.len(),
             classes,
             classes_per_batch,
             images_per_class,
@@ -77,6 +79,11 @@ impl MPerClassSampler {
     /// Images in a batch.
     pub fn batch_size(&self) -> usize {
         self.classes_per_batch * self.images_per_class
+    }
+
+    /// Number of images drawn from.
+    pub fn images(&self) -> usize {
+        self.images
     }
 
     /// Classes that have too few images to be drawn.

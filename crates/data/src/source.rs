@@ -28,8 +28,10 @@ pub struct Dataset {
     pub train: Arc<LabelledImages>,
     /// Training images held out.
     pub validation: LabelledImages,
-    /// The source's own test images.
+    /// The source's own test images; of an [open set](Self::open_set) those of the classes held out.
     pub test: LabelledImages,
+    /// Of an open set, the test images of the classes trained on.
+    pub closed_test: Option<LabelledImages>,
 }
 
 impl Source {
@@ -50,6 +52,7 @@ impl Source {
             train: Arc::new(all.select(&kept)),
             validation: all.select(&held_out),
             test,
+            closed_test: None,
         })
     }
 }

@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Retrieval looks at the embeddings themselves: [`retrieval`] within one set, each point left out
-//! in turn, and [`precision_at_1_against`] from one set to another.
+//! in turn ([`precision_at_1`] is its quick part), and [`precision_at_1_against`] from one set to
+//! another.
 //!
 //! Counts are exact integers and results are the same bits for any number of threads.
 
@@ -36,6 +37,6 @@ mod verification;
 pub use distance::euclidean;
 pub use error::MetricsError;
 pub use operating::{ErrorRate, OperatingRule};
-pub use retrieval::{Retrieval, precision_at_1_against, retrieval};
+pub use retrieval::{Retrieval, precision_at_1, precision_at_1_against, retrieval};
 pub use roc::{EqualErrorRate, OperatingPoint, Roc, RocColumns, is_same};
 pub use verification::Verification;

@@ -88,6 +88,37 @@ pub fn retrieval(
     })
 }
 
+/// [`Retrieval::p_at_1`] alone, in a fraction of the time.
+///
+/// # Errors
+///
+/// As [`retrieval`].
+pub fn precision_at_1(embeddings: &[f32], dim: usize, labels: &[u32]) -> Result<f64, MetricsError> {
+    check("embeddings", embeddings, dim, labels)?;
+    let gallery = Gallery::new(embeddings, dim);
+    let mut members = HashMap::<u32, usize>::new();
+    for &label in labels {
+        *members.entry(label).or_default() += 1;
+    }
+    let queries: usize = members.values().filter(|&&count| count > 1).sum();
+    if queries == 0 {
+        return Err(MetricsError::NoClassmates {
+            labels: labels.len(),
+        });
+    }
+    let hits = (0..labels.len())
+        .into_par_iter()
+        .filter(|&query| members[&labels[query]] > 1)
+        .map_init(Vec::new, |distances, query| {
+            gallery.squared_distances(row(embeddings, dim, query), distances);
+            distances[query] = f64::INFINITY;
+            labels[nearest(distances)] == labels[query]
+        })
+        .filter(|&hit| hit)
+        .count();
+    Ok(hits as f64 / queries as f64)
+}
+
 /// Share of queries whose nearest reference, by Euclidean distance, has their label; in [0, 1].
 ///
 /// For test images against training images. `queries` is (N, `dim`) and `references` (M, `dim`),
@@ -112,9 +143,7 @@ pub fn precision_at_1_against(
         .into_par_iter()
         .map_init(Vec::new, |distances, query| {
             gallery.squared_distances(row(queries, dim, query), distances);
-            (0..distances.len())
-                .min_by(|&a, &b| distances[a].total_cmp(&distances[b]))
-                .is_some_and(|nearest| reference_labels[nearest] == query_labels[query])
+            reference_labels[nearest(distances)] == query_labels[query]
         })
         .filter(|&hit| hit)
         .count();
@@ -150,6 +179,17 @@ fn check(
         });
     }
     Ok(())
+}
+
+/// The index of the smallest distance, of equal ones the first.
+fn nearest(distances: &[f64]) -> usize {
+    let mut nearest = 0;
+    for (index, distance) in distances.iter().enumerate() {
+        if *distance < distances[nearest] {
+            nearest = index;
+        }
+    }
+    nearest
 }
 
 fn row(embeddings: &[f32], dim: usize, index: usize) -> &[f32] {

@@ -1,6 +1,6 @@
 //! Retrieval against values worked by hand.
 
-use metrics::{MetricsError, Retrieval, precision_at_1_against, retrieval};
+use metrics::{MetricsError, Retrieval, precision_at_1, precision_at_1_against, retrieval};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -44,6 +44,29 @@ fn map_at_r_rewards_early_hits_and_r_precision_does_not() {
         found.map_at_r,
         (1.0 / 6.0 + 1.0 / 9.0 + 5.0 / 9.0 + 5.0 / 9.0) / 4.0,
     );
+}
+
+#[test]
+fn precision_at_1_alone_is_that_of_the_whole_ranking() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    for dim in [1, 3] {
+        // On a coarse grid, so that distances tie; some classes have one member.
+        let embeddings: Vec<f32> = (0..300 * dim)
+            .map(|_| rng.random_range(0..12) as f32)
+            .collect();
+        let labels: Vec<u32> = (0..300)
+            .map(|i| if i < 20 { i } else { 20 + i % 7 })
+            .collect();
+        let whole = retrieval(&embeddings, dim, &labels).unwrap();
+        assert_eq!(whole.queries, 280);
+        assert!(whole.p_at_1 > 0.0 && whole.p_at_1 < 1.0);
+        assert_eq!(
+            precision_at_1(&embeddings, dim, &labels).unwrap(),
+            whole.p_at_1
+        );
+    }
+    let error = precision_at_1(&[0.0, 1.0], 1, &[0, 1]).unwrap_err();
+    assert!(matches!(error, MetricsError::NoClassmates { labels: 2 }));
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a network and write a run folder
-    Fit(FitArgs),
+    Fit(Box<FitArgs>),
     /// Judge a trained network on a data set's test images
     Evaluate(EvaluateArgs),
     /// Tell whether two pictures show the same thing
@@ -60,6 +60,23 @@ pub struct FitArgs {
     /// Dimensions of the embedding [default: 2]
     #[arg(long, value_name = "D")]
     pub embedding: Option<u32>,
+    /// Of which pairs the loss is: `pairs`, drawn beforehand, or `in-batch`, all pairs of a batch
+    /// [default: pairs]
+    #[arg(long, value_name = "KIND")]
+    pub loss: Option<String>,
+    /// With --loss in-batch: which pairs count: all, hard, semi-hard:WIDTH, hardest:NEGATIVES
+    /// [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub miner: Option<String>,
+    /// With --loss in-batch: classes in a batch [default: 10]
+    #[arg(long, value_name = "N")]
+    pub classes_per_batch: Option<u32>,
+    /// With --loss in-batch: images of each class in a batch [default: 12]
+    #[arg(long, value_name = "N")]
+    pub samples_per_class: Option<u32>,
+    /// Classes by name, such as 7,8,9: train on the others, test on these
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub hold_out_classes: Vec<String>,
     /// Margin of the loss [default: 1]
     #[arg(long, value_name = "M", allow_negative_numbers = true)]
     pub margin: Option<f64>,
@@ -87,7 +104,8 @@ pub struct FitArgs {
         value_name = "RUN",
         conflicts_with_all = [
             "data", "preset", "config", "epochs", "steps", "batch", "embedding", "margin",
-            "variant", "pairing", "learning_rate", "seed", "set", "out", "print_config",
+            "loss", "miner", "classes_per_batch", "samples_per_class", "hold_out_classes", "variant",
+            "pairing", "learning_rate", "seed", "set", "out", "print_config",
         ]
     )]
     pub resume: Option<PathBuf>,

@@ -10,13 +10,15 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use data::{DataError, Pairing, Source, TransformConfig};
-use loss_kernel::{ContrastiveLoss, Margin, Variant};
+use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss, InBatchReduction, Margin, Variant};
 use model::LeNetConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::in_batch::{InBatchConfig, MinerChoice};
 use crate::optimiser::{OptimiserConfig, Rule};
 use crate::schedule::{Policy, Schedule};
+use crate::trainer::Objective;
 use crate::usage::usage;
 
 /// They are held in memory at once: a few hundred MB for this many.
@@ -36,6 +38,8 @@ pub struct RunConfig {
     pub transform: TransformConfig,
     /// What is minimised.
     pub loss: LossConfig,
+    /// What a batch is and which of its pairs count, where `loss.kind` is `in-batch`.
+    pub in_batch: InBatchConfig,
     /// How.
     pub optimiser: OptimiserConfig,
     /// How the learning rate changes.
@@ -50,7 +54,7 @@ pub struct RunConfig {
 pub struct TrainingConfig {
     /// `"40 epochs"` or `"5000 steps"`.
     pub length: Length,
-    /// Pairs in a step; the network sees twice as many images.
+    /// Pairs in a step, where `loss.kind` is `pairs`; the network sees twice as many images.
     pub pairs_per_batch: usize,
     /// Steps between two lines of `metrics.jsonl`.
     pub log_every: u64,
@@ -64,8 +68,10 @@ pub struct TrainingConfig {
 pub struct DataConfig {
     /// `digits` or `mnist:DIR`.
     pub source: Source,
-    /// How training pairs are drawn.
+    /// How training pairs are drawn, where `loss.kind` is `pairs`.
     pub pairing: Pairing,
+    /// Names of classes that are kept out of training and validation, to test on them alone.
+    pub hold_out_classes: Vec<String>,
     /// Fraction of each class's training images held out to choose the threshold on.
     pub validation: f64,
     /// Pairs of test images, and as many of validation images, that figures are reported on: half
@@ -77,15 +83,28 @@ pub struct DataConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossConfig {
+    /// Of which pairs.
+    pub kind: LossKind,
     /// The formula.
     pub variant: Variant,
     /// How far apart dissimilar pairs are pushed.
     pub margin: Margin,
 }
 
+/// Of which pairs a loss is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// Of pairs that are drawn beforehand.
+    #[default]
+    Pairs,
+    /// Of all pairs of the images of a batch.
+    InBatch,
+}
+
 impl LossConfig {
-    /// The loss itself, the mean over a batch's pairs.
-    pub fn build(self) -> ContrastiveLoss {
+    /// The mean over given pairs; what a network is judged by in either case.
+    pub fn of_pairs(self) -> ContrastiveLoss {
         ContrastiveLoss::new(self.margin).variant(self.variant)
     }
 }
@@ -101,8 +120,8 @@ pub enum Length {
 
 impl Length {
     /// Steps in an epoch over `images` images.
-    pub fn epoch(images: usize, pairs_per_batch: usize) -> u64 {
-        (images / (2 * pairs_per_batch)).max(1) as u64
+    pub fn epoch(images: usize, images_per_batch: usize) -> u64 {
+        (images / images_per_batch).max(1) as u64
     }
 
     /// In steps.
@@ -188,6 +207,7 @@ impl Preset {
                 data: DataConfig {
                     source: Source::Digits,
                     pairing: Pairing::Balanced,
+                    hold_out_classes: Vec::new(),
                     validation: 0.05,
                     evaluation_pairs: 20_000,
                 },
@@ -197,8 +217,16 @@ impl Preset {
                     ..TransformConfig::default()
                 },
                 loss: LossConfig {
+                    kind: LossKind::Pairs,
                     variant: Variant::Hadsell,
                     margin: Margin::default(),
+                },
+                in_batch: InBatchConfig {
+                    classes_per_batch: 10,
+                    samples_per_class: 12,
+                    miner: MinerChoice::default(),
+                    reduction: InBatchReduction::Mean,
+                    balanced: true,
                 },
                 optimiser: OptimiserConfig {
                     rule: Rule::AdamW,
@@ -265,6 +293,53 @@ impl RunConfig {
     /// As `config.toml` has it.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).context("writing the configuration as TOML")
+    }
+
+    /// What a step minimises.
+    pub fn objective(&self) -> Objective {
+        match self.loss.kind {
+            LossKind::Pairs => self.loss.of_pairs().into(),
+            LossKind::InBatch => {
+                let loss = InBatchContrastiveLoss::new(self.loss.margin).variant(self.loss.variant);
+                self.in_batch.apply(loss).into()
+            }
+        }
+    }
+
+    /// Images that the network sees in a step.
+    pub fn images_per_batch(&self) -> usize {
+        match self.loss.kind {
+            LossKind::Pairs => self.training.pairs_per_batch.saturating_mul(2),
+            LossKind::InBatch => self.in_batch.images_per_batch(),
+        }
+    }
+
+    /// The same for people, with what makes it up.
+    pub fn batch_in_words(&self) -> String {
+        match self.loss.kind {
+            LossKind::Pairs => format!("{} pairs", self.training.pairs_per_batch),
+            LossKind::InBatch => format!(
+                "all pairs of {} images ({} classes, {} of each)",
+                self.images_per_batch(),
+                self.in_batch.classes_per_batch,
+                self.in_batch.samples_per_class
+            ),
+        }
+    }
+
+    /// Why this setting of a key has no effect, if it has none.
+    fn unused(&self, key: &str) -> Option<String> {
+        let of_pairs = matches!(key, "training.pairs_per_batch" | "data.pairing");
+        match self.loss.kind {
+            LossKind::InBatch if of_pairs => Some(format!(
+                "{key} (--batch, --pairing) is of pairs drawn beforehand; with --loss in-batch a \
+                 batch is --classes-per-batch times --samples-per-class images"
+            )),
+            LossKind::Pairs if key.starts_with("in_batch.") => Some(format!(
+                "{key} is of a loss over all pairs of a batch; add --loss in-batch"
+            )),
+            _ => None,
+        }
     }
 
     fn validate(&self) -> Result<()> {
@@ -373,14 +448,19 @@ impl RunConfig {
 }
 
 /// A configuration in the making.
-pub struct Overlay(Table);
+pub struct Overlay {
+    table: Table,
+    /// Keys that the command line has given.
+    given: Vec<String>,
+}
 
 impl Overlay {
     /// A preset as it is.
     pub fn new(preset: Preset) -> Result<Self> {
-        Ok(Self(
-            Table::try_from(preset.config()).context("a preset as TOML")?,
-        ))
+        Ok(Self {
+            table: Table::try_from(preset.config()).context("a preset as TOML")?,
+            given: Vec::new(),
+        })
     }
 
     /// With the keys of a TOML file.
@@ -393,7 +473,7 @@ impl Overlay {
             let (path, problem) = (path.display(), error.message());
             usage(format!("{path} is not TOML: line {line}: {problem}"))
         })?;
-        lay(&mut self.0, table, "")
+        lay(&mut self.table, table, "")
             .map_err(|error| usage(format!("{}: {error}", path.display())))?;
         Ok(self)
     }
@@ -407,7 +487,8 @@ impl Overlay {
         let Value::Table(table) = value else {
             return Err(usage("a setting needs a key"));
         };
-        lay(&mut self.0, table, "").map_err(usage)?;
+        name_leaves(&table, "", &mut self.given);
+        lay(&mut self.table, table, "").map_err(usage)?;
         Ok(self)
     }
 
@@ -427,14 +508,28 @@ impl Overlay {
     /// The configuration, checked.
     pub fn finish(self) -> Result<RunConfig> {
         let config: RunConfig = self
-            .0
+            .table
             .try_into()
             // It names the key on a line of its own.
             .map_err(|error: toml::de::Error| {
                 usage(error.to_string().trim_end().replace('\n', " "))
             })?;
         config.validate()?;
-        Ok(config)
+        match self.given.iter().find_map(|key| config.unused(key)) {
+            Some(reason) => Err(usage(reason)),
+            None => Ok(config),
+        }
+    }
+}
+
+/// The paths of all values in `table`.
+fn name_leaves(table: &Table, path: &str, names: &mut Vec<String>) {
+    for (key, value) in table {
+        let here = format!("{path}{key}");
+        match value {
+            Value::Table(table) => name_leaves(table, &format!("{here}."), names),
+            _ => names.push(here),
+        }
     }
 }
 
@@ -555,6 +650,9 @@ mod tests {
             ("transform.std=0", "std"),
             ("schedule=fast", "`schedule`"),
             ("data.source=cifar", "mnist:DIR"),
+            ("loss.kind=triplets", "in-batch"),
+            ("in_batch.miner=some", "hardest:N"),
+            ("data.hold_out_classes=7", "`data.hold_out_classes`"),
             ("seed", "KEY=VALUE"),
         ] {
             let error = refusal(assignment);
@@ -563,9 +661,37 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_that_the_loss_does_not_use_is_refused() {
+        for (assignments, words) in [
+            (&["in_batch.miner=hard"][..], "--loss in-batch"),
+            (&["in_batch={balanced=false}"], "in_batch.balanced"),
+            (
+                &["loss.kind=in-batch", "training.pairs_per_batch=32"],
+                "training.pairs_per_batch",
+            ),
+            (
+                &["data.pairing=uniform", "loss.kind=in-batch"],
+                "data.pairing",
+            ),
+        ] {
+            let given = assignments
+                .iter()
+                .try_fold(overlay(), |o, a| o.assignment(a));
+            let error = given.and_then(Overlay::finish).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let used = overlay()
+            .assignment("in_batch.miner=hardest:2")
+            .and_then(|o| o.assignment("loss.kind=in-batch"))
+            .and_then(Overlay::finish)
+            .unwrap();
+        assert_eq!(used.images_per_batch(), 120);
+    }
+
+    #[test]
     fn an_epoch_sees_as_many_images_as_there_are() {
-        assert_eq!(Length::epoch(7600, 128), 29);
-        assert_eq!(Length::epoch(10, 128), 1);
+        assert_eq!(Length::epoch(7600, 256), 29);
+        assert_eq!(Length::epoch(10, 256), 1);
         assert_eq!(Length::Epochs(3).steps(29), 87);
         assert_eq!(Length::Steps(5).steps(29), 5);
     }

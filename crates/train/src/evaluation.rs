@@ -80,6 +80,7 @@ pub fn embed(net: &LeNet, pixels: Vec<f32>, images: usize) -> Result<Vec<f32>> {
 pub struct EvaluationPairs {
     validation: Vec<Pair>,
     test: Vec<Pair>,
+    closed_test: Option<Vec<Pair>>,
 }
 
 impl EvaluationPairs {
@@ -93,6 +94,12 @@ impl EvaluationPairs {
             validation: pairs(&dataset.validation, Purpose::ValidationPairs)
                 .context("pairing the validation images; hold out more with data.validation")?,
             test: pairs(&dataset.test, Purpose::TestPairs).context("pairing the test images")?,
+            closed_test: dataset
+                .closed_test
+                .as_ref()
+                .map(|images| pairs(images, Purpose::TestPairs))
+                .transpose()
+                .context("pairing the trained classes' test images")?,
         })
     }
 }
@@ -109,6 +116,12 @@ pub struct Checkup {
     /// Share of test pairs judged rightly at the threshold that is best for the validation pairs now:
     /// as the loss, nothing is chosen by it.
     pub test_accuracy: f64,
+    /// Area under their ROC curve.
+    pub test_auc: f64,
+    /// Their equal error rate.
+    pub test_eer: f64,
+    /// Share of test images whose nearest other test image shows the same class.
+    pub test_p_at_1: f64,
 }
 
 impl Checkup {
@@ -120,7 +133,7 @@ impl Checkup {
         pairs: &EvaluationPairs,
     ) -> Result<Self> {
         let transform = config.transform.evaluation();
-        let loss = config.loss.build();
+        let loss = config.loss.of_pairs();
         let validation = Embedded::new(net, &dataset.validation, &transform)?;
         let test = Embedded::new(net, &dataset.test, &transform)?;
         let validation_loss = validation.loss(loss, &pairs.validation)?;
@@ -134,12 +147,17 @@ impl Checkup {
             );
         }
         let validation = roc(&validation, &pairs.validation)?;
+        let test_p_at_1 = metrics::precision_at_1(&test.values, test.dim, &test.labels)?;
         let test = roc(&test, &pairs.test)?;
+        let verification = Verification::new(&test, validation.best_threshold());
         Ok(Self {
             validation_loss,
             validation_auc: validation.auc(),
             test_loss,
-            test_accuracy: Verification::new(&test, validation.best_threshold()).accuracy,
+            test_accuracy: verification.accuracy,
+            test_auc: verification.auc,
+            test_eer: verification.eer,
+            test_p_at_1,
         })
     }
 }
@@ -185,10 +203,25 @@ pub struct Figures {
     pub verification: Verification,
     /// Among the test images, each against all others.
     pub retrieval: Retrieval,
-    /// Share of test images whose nearest training image shows the same class.
-    pub p_at_1_against_training: f64,
+    /// Share of test images whose nearest training image shows the same class; none where no training
+    /// image can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_at_1_against_training: Option<f64>,
     /// Mean loss by set, each on pairs of its own, half of them similar.
     pub loss: BTreeMap<String, f64>,
+    /// Where `verification` and `retrieval` are of classes held out: the same of the classes trained
+    /// on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_set: Option<ClosedSet>,
+}
+
+/// What a network is worth on other images of the classes that it was trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClosedSet {
+    /// On pairs of their test images.
+    pub verification: Verification,
+    /// Among them.
+    pub retrieval: Retrieval,
 }
 
 impl Assessment {
@@ -196,7 +229,7 @@ impl Assessment {
     pub fn new(net: &LeNet, config: &RunConfig, dataset: &Dataset, threshold: f64) -> Result<Self> {
         let pairs = EvaluationPairs::new(config, dataset)?;
         let transform = config.transform.evaluation();
-        let loss = config.loss.build();
+        let loss = config.loss.of_pairs();
         let test = Embedded::new(net, &dataset.test, &transform)?;
         let train = Embedded::new(net, &dataset.train, &transform)?;
         let train_pairs = balanced_pairs(
@@ -204,22 +237,42 @@ impl Assessment {
             config.data.evaluation_pairs,
             &mut stream(config.seed, Purpose::TestPairs, 1),
         )?;
+        let closed_set = match (&dataset.closed_test, &pairs.closed_test) {
+            (Some(images), Some(pairs)) => {
+                let embedded = Embedded::new(net, images, &transform)?;
+                Some(ClosedSet {
+                    verification: Verification::new(&roc(&embedded, pairs)?, threshold),
+                    retrieval: metrics::retrieval(
+                        &embedded.values,
+                        embedded.dim,
+                        &embedded.labels,
+                    )?,
+                })
+            }
+            _ => None,
+        };
+        let p_at_1_against_training = match closed_set {
+            // None of the training images is of a test image's class.
+            Some(_) => None,
+            None => Some(metrics::precision_at_1_against(
+                &test.values,
+                &test.labels,
+                &train.values,
+                &train.labels,
+                test.dim,
+            )?),
+        };
         let roc = roc(&test, &pairs.test)?;
         Ok(Self {
             figures: Figures {
                 verification: Verification::new(&roc, threshold),
                 retrieval: metrics::retrieval(&test.values, test.dim, &test.labels)?,
-                p_at_1_against_training: metrics::precision_at_1_against(
-                    &test.values,
-                    &test.labels,
-                    &train.values,
-                    &train.labels,
-                    test.dim,
-                )?,
+                p_at_1_against_training,
                 loss: BTreeMap::from([
                     ("train".into(), train.loss(loss, &train_pairs)?),
                     ("test".into(), test.loss(loss, &pairs.test)?),
                 ]),
+                closed_set,
             },
             distances: test.distances(&pairs.test),
             same: pairs.test.iter().map(|pair| pair.same).collect(),

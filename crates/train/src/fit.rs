@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
-use data::{Dataset, ImageShape, PairBatch, PairLoader, PairSampler, Purpose, ink_side, stream};
+use data::{Dataset, ImageShape, Purpose, ink_side, stream};
 use metrics::OperatingRule;
 use model::{LeNet, ModelFile, Preprocessing, weights};
 use serde::{Deserialize, Serialize};
 
+use crate::batches::{Batch, Loader};
 use crate::checkpoint::{self, BEST, LATEST, Progress};
-use crate::config::{Length, RunConfig};
+use crate::config::{Length, LossKind, RunConfig};
 use crate::evaluation::{Assessment, Checkup, EvaluationPairs, calibrate};
 use crate::interrupt::Interrupt;
 use crate::progress::{StepProgress, Voice};
@@ -22,9 +22,6 @@ use crate::summary::Summary;
 use crate::trainer::Trainer;
 use crate::usage::usage;
 use crate::{device, projector, run_report};
-
-/// Batches made ahead by the loader's thread: it needs no more than the time of one step.
-const AHEAD: usize = 2;
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -44,7 +41,7 @@ pub enum Line {
     Step {
         /// Steps done.
         step: u64,
-        /// The mean loss of its pairs.
+        /// The loss of its batch.
         loss: f64,
         /// The learning rate it was taken with.
         learning_rate: f64,
@@ -87,6 +84,7 @@ pub struct Fit {
     config: RunConfig,
     dataset: Dataset,
     pairs: EvaluationPairs,
+    loader: Loader,
     trainer: Trainer,
     progress: Progress,
 }
@@ -99,10 +97,10 @@ impl Fit {
         let name = name.split(':').next().unwrap_or_default();
         let trainer = start(&config, &dataset, &device)?;
         let pairs = EvaluationPairs::new(&config, &dataset)?;
-        PairSampler::new(dataset.train.labels(), config.data.pairing, config.seed)
-            .context("pairing the training images; hold out fewer with data.validation")?;
+        let loader = Loader::new(&config, &dataset)?;
         Ok(Self {
             run: RunFolder::create(out, name, &config)?,
+            loader,
             config,
             dataset,
             pairs,
@@ -146,6 +144,7 @@ impl Fit {
         Ok(Self {
             run,
             pairs: EvaluationPairs::new(&config, &dataset)?,
+            loader: Loader::new(&config, &dataset)?,
             config,
             dataset,
             trainer,
@@ -156,33 +155,24 @@ impl Fit {
     /// Trains to the end, or until interrupted.
     pub fn run(mut self, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
         let settings = self.config.training.clone();
-        let epoch = Length::epoch(self.dataset.train.len(), settings.pairs_per_batch);
+        let epoch = Length::epoch(self.dataset.train.len(), self.config.images_per_batch());
         let steps = settings.length.steps(epoch);
         voice.say(&self.describe(steps));
-        let sampler = PairSampler::new(
-            self.dataset.train.labels(),
-            self.config.data.pairing,
-            self.config.seed,
-        )?;
-        let loader = Arc::new(PairLoader::new(
-            Arc::clone(&self.dataset.train),
-            sampler,
-            self.config.transform.train(),
-            settings.pairs_per_batch,
-            self.config.seed,
-        )?);
         let mut log = self.run.metrics()?;
         let mut record = |line: Line| -> Result<()> {
             writeln!(log, "{}", serde_json::to_string(&line)?)
                 .context("cannot write metrics.jsonl")?;
             voice.emit(&line)
         };
-        let mut shown =
-            StepProgress::new(voice, self.progress.step, steps, settings.pairs_per_batch)?;
+        let per_step = match self.config.loss.kind {
+            LossKind::Pairs => (settings.pairs_per_batch, "pairs"),
+            LossKind::InBatch => (self.config.images_per_batch(), "images"),
+        };
+        let mut shown = StepProgress::new(voice, self.progress.step, steps, per_step)?;
         let started = Instant::now();
         let before = self.progress.seconds;
         let mut saved = Instant::now();
-        for batch in loader.prefetch(self.progress.step, steps, AHEAD) {
+        for batch in self.loader.batches(self.progress.step, steps) {
             let rate = self.config.optimiser.learning_rate
                 * self.config.schedule.factor(self.progress.step, steps);
             let loss = self.step(batch, rate)?;
@@ -255,28 +245,36 @@ impl Fit {
             0 => String::new(),
             step => format!(", going on after step {step}"),
         };
+        let unseen = match &self.config.data.hold_out_classes[..] {
+            [] => String::new(),
+            names => format!(", all of classes not trained on: {}", names.join(", ")),
+        };
+        let left_out = match self.loader.left_out() {
+            0 => String::new(),
+            classes => format!(
+                "; never drawn: {classes} classes with fewer than {} images",
+                self.config.in_batch.samples_per_class
+            ),
+        };
         format!(
-            "{} on {} images of {} ({} held out, {} to test on): {parameters} parameters, \
-             {}-dimensional embedding, {steps} steps of {} pairs on {}{from}",
+            "{} on {} images of {} ({} held out, {} to test on{unseen}): {parameters} parameters, \
+             {}-dimensional embedding, {steps} steps of {} on {}{from}{left_out}",
             self.run.display(),
             self.dataset.train.len(),
             self.dataset.name,
             self.dataset.validation.len(),
             self.dataset.test.len(),
             self.trainer.net().config().embedding,
-            self.config.training.pairs_per_batch,
+            self.config.batch_in_words(),
             device::name(self.trainer.net().device()),
         )
     }
 
     /// One step; returns the batch's loss, a scalar on the network's device.
-    fn step(&mut self, batch: PairBatch, rate: f64) -> Result<Tensor> {
-        let pairs = batch.same.len();
-        let [c, h, w] = self.config.net.input;
+    fn step(&mut self, batch: Batch, rate: f64) -> Result<Tensor> {
         let device = self.trainer.net().device();
-        let images = Tensor::from_vec(batch.pixels, (2 * pairs, c, h, w), device)?;
-        let same = Tensor::from_vec(batch.same, pairs, device)?;
-        let loss = self.trainer.step(&images, &same, rate)?;
+        let (images, labels) = batch.tensors(self.config.net.input, device)?;
+        let loss = self.trainer.step(&images, &labels, rate)?;
         if loss.device().is_cpu() {
             self.finite(&loss)?;
         }
@@ -348,7 +346,7 @@ impl Fit {
             steps,
             epochs: steps as f64 / epoch as f64,
             seconds: self.progress.seconds,
-            pairs_per_second: (steps as usize * self.config.training.pairs_per_batch) as f64
+            images_per_second: (steps as f64 * self.config.images_per_batch() as f64)
                 / self.progress.seconds,
             device: device::name(self.trainer.net().device()),
             seed: self.config.seed,
@@ -376,7 +374,9 @@ pub fn load(config: &RunConfig) -> Result<Dataset> {
     let dataset = config
         .data
         .source
-        .load(config.data.validation, config.seed)?;
+        .load(config.data.validation, config.seed)?
+        .open_set(&config.data.hold_out_classes)
+        .context("holding out classes (--hold-out-classes, data.hold_out_classes)")?;
     let ImageShape {
         channels,
         height,
@@ -401,8 +401,8 @@ pub fn load(config: &RunConfig) -> Result<Dataset> {
 }
 
 fn start(config: &RunConfig, dataset: &Dataset, device: &Device) -> Result<Trainer> {
-    let images = 2 * config.training.pairs_per_batch;
-    if images > dataset.train.len() {
+    let images = config.images_per_batch();
+    if config.loss.kind == LossKind::Pairs && images > dataset.train.len() {
         return Err(usage(format!(
             "a batch of {} pairs needs {images} images, {} has {} to train on; lower \
              training.pairs_per_batch",
@@ -413,5 +413,5 @@ fn start(config: &RunConfig, dataset: &Dataset, device: &Device) -> Result<Train
     }
     let mut rng = stream(config.seed, Purpose::Initialisation, 0);
     let net = LeNet::new(config.net.clone(), DType::F32, device, &mut rng)?;
-    Trainer::new(net, config.loss.build(), config.optimiser)
+    Trainer::new(net, config.objective(), config.optimiser)
 }

@@ -4,6 +4,7 @@
 //! weights, for whoever wants to measure it or to train in a loop of their own; such a program does
 //! well to call [`keep_freed_memory`] too.
 
+mod batches;
 mod checkpoint;
 mod cli;
 mod config;
@@ -12,6 +13,7 @@ mod embed;
 mod evaluate;
 mod evaluation;
 mod fit;
+mod in_batch;
 mod interrupt;
 mod memory;
 mod optimiser;
@@ -31,4 +33,4 @@ mod verify;
 pub use memory::keep_freed_memory;
 pub use optimiser::{OptimiserConfig, Rule};
 pub use program::run;
-pub use trainer::Trainer;
+pub use trainer::{Objective, Trainer};

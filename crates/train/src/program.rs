@@ -86,6 +86,8 @@ fn configure(args: &FitArgs) -> Result<RunConfig> {
     }
     let whole = [
         ("training.pairs_per_batch", args.batch),
+        ("in_batch.classes_per_batch", args.classes_per_batch),
+        ("in_batch.samples_per_class", args.samples_per_class),
         ("net.embedding", args.embedding),
         ("seed", args.seed),
     ];
@@ -104,6 +106,8 @@ fn configure(args: &FitArgs) -> Result<RunConfig> {
         }
     }
     let names = [
+        ("loss.kind", &args.loss),
+        ("in_batch.miner", &args.miner),
         ("loss.variant", &args.variant),
         ("data.pairing", &args.pairing),
     ];
@@ -111,6 +115,9 @@ fn configure(args: &FitArgs) -> Result<RunConfig> {
         if let Some(value) = value {
             overlay = overlay.set(key, value.as_str())?;
         }
+    }
+    if !args.hold_out_classes.is_empty() {
+        overlay = overlay.set("data.hold_out_classes", args.hold_out_classes.clone())?;
     }
     for assignment in &args.set {
         overlay = overlay.assignment(assignment)?;

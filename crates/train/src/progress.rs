@@ -68,7 +68,7 @@ pub fn tell(line: impl Display) {
 pub struct StepProgress {
     shown: Shown,
     steps: u64,
-    pairs_per_batch: usize,
+    per_step: (usize, &'static str),
     started: Instant,
     first: u64,
 }
@@ -80,8 +80,13 @@ enum Shown {
 }
 
 impl StepProgress {
-    /// Before step `first` of `steps`.
-    pub fn new(voice: Voice, first: u64, steps: u64, pairs_per_batch: usize) -> Result<Self> {
+    /// Before step `first` of `steps`; `per_step` is what a step sees: how many of what.
+    pub fn new(
+        voice: Voice,
+        first: u64,
+        steps: u64,
+        per_step: (usize, &'static str),
+    ) -> Result<Self> {
         let shown = if voice != Voice::People {
             Shown::Nothing
         } else if std::io::stderr().is_terminal() {
@@ -98,7 +103,7 @@ impl StepProgress {
         Ok(Self {
             shown,
             steps,
-            pairs_per_batch,
+            per_step,
             started: Instant::now(),
             first,
         })
@@ -108,18 +113,19 @@ impl StepProgress {
     pub fn advance(&mut self, step: u64, loss: f64) {
         let elapsed = self.started.elapsed().as_secs_f64();
         let rate = (step - self.first) as f64 / elapsed.max(1e-9);
-        let pairs = rate * self.pairs_per_batch as f64;
+        let (per_step, unit) = self.per_step;
+        let seen = rate * per_step as f64;
         match &mut self.shown {
             Shown::Bar(bar) => {
                 bar.set_position(step);
-                bar.set_message(format!("loss {loss:.4}  {pairs:.0} pairs/s"));
+                bar.set_message(format!("loss {loss:.4}  {seen:.0} {unit}/s"));
             }
             Shown::Lines { last } => {
                 if last.elapsed() >= Duration::from_secs(1) {
                     *last = Instant::now();
                     let left = (self.steps - step) as f64 / rate;
                     tell(format_args!(
-                        "step {step}/{}  loss {loss:.4}  {pairs:.0} pairs/s  {left:.0} s left",
+                        "step {step}/{}  loss {loss:.4}  {seen:.0} {unit}/s  {left:.0} s left",
                         self.steps
                     ));
                 }

@@ -76,7 +76,17 @@ fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(String,
         )
         .collect();
     let fact = |name: &str, value: String| (name.to_string(), value);
-    vec![
+    let held_out = match &config.data.hold_out_classes[..] {
+        [] => None,
+        names => Some(fact(
+            "classes",
+            format!(
+                "all figures and charts are of {}, which it was not trained on",
+                names.join(", ")
+            ),
+        )),
+    };
+    let facts = vec![
         fact("data", summary.data.clone()),
         fact(
             "images",
@@ -94,8 +104,11 @@ fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(String,
         fact(
             "length",
             format!(
-                "{} steps of {} pairs ({:.1} epochs) in {:.0} s",
-                summary.steps, config.training.pairs_per_batch, summary.epochs, summary.seconds
+                "{} steps of {} ({:.1} epochs) in {:.0} s",
+                summary.steps,
+                config.batch_in_words(),
+                summary.epochs,
+                summary.seconds
             ),
         ),
         fact("device", summary.device.clone()),
@@ -105,5 +118,6 @@ fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(String,
             "to repeat it",
             format!("train fit --config {}", run.path("config.toml").display()),
         ),
-    ]
+    ];
+    held_out.into_iter().chain(facts).collect()
 }

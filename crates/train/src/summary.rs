@@ -23,8 +23,8 @@ pub struct Summary {
     pub epochs: f64,
     /// Seconds of training, evaluations included.
     pub seconds: f64,
-    /// Pairs trained on in a second.
-    pub pairs_per_second: f64,
+    /// Images trained on in a second, two a pair.
+    pub images_per_second: f64,
     /// Where it was trained, or trained last: `cpu`, or `cuda:N` and the GPU's name.
     pub device: String,
     /// The run's seed.
@@ -56,13 +56,13 @@ impl Figures {
                 ),
             ),
             ("P@1 among test images", percent(retrieval.p_at_1)),
-            (
-                "P@1 against training images",
-                percent(self.p_at_1_against_training),
-            ),
+        ];
+        let against_training = self.p_at_1_against_training.map(percent);
+        rows.extend(against_training.map(|share| ("P@1 against training images", share)));
+        rows.extend([
             ("R-precision", percent(retrieval.r_precision)),
             ("MAP@R", percent(retrieval.map_at_r)),
-        ];
+        ]);
         for (set, loss) in &self.loss {
             let name = if set == "train" {
                 "loss, training pairs"
@@ -70,6 +70,20 @@ impl Figures {
                 "loss, test pairs"
             };
             rows.push((name, format!("{loss:.4}")));
+        }
+        if let Some(closed) = &self.closed_set {
+            rows.extend([
+                (
+                    "trained classes: accuracy",
+                    percent(closed.verification.accuracy),
+                ),
+                (
+                    "trained classes: AUC",
+                    format!("{:.4}", closed.verification.auc),
+                ),
+                ("trained classes: EER", percent(closed.verification.eer)),
+                ("trained classes: P@1", percent(closed.retrieval.p_at_1)),
+            ]);
         }
         rows.into_iter()
             .map(|(name, value)| (name.to_string(), value))

@@ -1,14 +1,35 @@
 use anyhow::Result;
 use candle_core::Tensor;
-use loss_kernel::ContrastiveLoss;
+use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss};
 use model::LeNet;
 
 use crate::optimiser::{Optimiser, OptimiserConfig};
 
+/// What is minimised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Objective {
+    /// A loss of given pairs.
+    Pairs(ContrastiveLoss),
+    /// A loss of all pairs of a batch.
+    InBatch(InBatchContrastiveLoss),
+}
+
+impl From<ContrastiveLoss> for Objective {
+    fn from(loss: ContrastiveLoss) -> Self {
+        Self::Pairs(loss)
+    }
+}
+
+impl From<InBatchContrastiveLoss> for Objective {
+    fn from(loss: InBatchContrastiveLoss) -> Self {
+        Self::InBatch(loss)
+    }
+}
+
 /// A network in training: with the loss that is minimised and the optimiser of its weights.
 pub struct Trainer {
     net: LeNet,
-    loss: ContrastiveLoss,
+    objective: Objective,
     optimiser: Optimiser,
 }
 
@@ -17,11 +38,15 @@ impl Trainer {
     ///
     /// # Errors
     /// Whatever candle reports for the device, where the optimiser's memory is made.
-    pub fn new(net: LeNet, loss: ContrastiveLoss, optimiser: OptimiserConfig) -> Result<Self> {
+    pub fn new(
+        net: LeNet,
+        objective: impl Into<Objective>,
+        optimiser: OptimiserConfig,
+    ) -> Result<Self> {
         let optimiser = Optimiser::new(optimiser, net.parameters())?;
         Ok(Self {
             net,
-            loss,
+            objective: objective.into(),
             optimiser,
         })
     }
@@ -31,17 +56,27 @@ impl Trainer {
         &self.net
     }
 
-    /// The loss of P pairs, a scalar that `backward` can be called on.
+    /// The loss of a batch, a scalar that `backward` can be called on. The images are of the network's
+    /// element type and on its device.
     ///
-    /// * `images`: (2P, C, H, W), the first image of every pair, then the second of every pair, of
-    ///   the network's element type and on its device;
-    /// * `same`: (P,), 1 for a similar pair, 0 for a dissimilar one, as [`ContrastiveLoss`] takes it.
+    /// Of P given pairs:
+    /// * `images`: (2P, C, H, W), the first image of every pair, then the second of every pair;
+    /// * `labels`: (P,), 1 for a similar pair, 0 for a dissimilar one, as [`ContrastiveLoss`] takes it.
+    ///
+    /// Of all pairs of N images:
+    /// * `images`: (N, C, H, W);
+    /// * `labels`: (N,), their classes, as [`InBatchContrastiveLoss`] takes them.
     ///
     /// # Errors
-    /// Those of [`LeNet::forward_pair`] and [`ContrastiveLoss::forward`].
-    pub fn loss(&self, images: &Tensor, same: &Tensor) -> Result<Tensor> {
-        let (a, b) = self.net.forward_pair(images)?;
-        Ok(self.loss.forward(&a, &b, same)?)
+    /// Those of the network's and the loss's forward pass.
+    pub fn loss(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        Ok(match self.objective {
+            Objective::Pairs(loss) => {
+                let (a, b) = self.net.forward_pair(images)?;
+                loss.forward(&a, &b, labels)?
+            }
+            Objective::InBatch(loss) => loss.forward(&self.net.forward(images)?, labels)?,
+        })
     }
 
     /// One training step at the learning rate `rate`; see [`loss`](Self::loss) for the rest. Returns
@@ -49,9 +84,9 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`loss`](Self::loss).
-    pub fn step(&mut self, images: &Tensor, same: &Tensor, rate: f64) -> Result<Tensor> {
+    pub fn step(&mut self, images: &Tensor, labels: &Tensor, rate: f64) -> Result<Tensor> {
         let mut step = || {
-            let loss = self.loss(images, same)?;
+            let loss = self.loss(images, labels)?;
             self.optimiser.step(&loss.backward()?, rate)?;
             Ok(loss.detach())
         };

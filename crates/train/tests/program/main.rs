@@ -1,6 +1,7 @@
 //! The program as a user runs it: the built binary, its status, what it prints, what it leaves.
 
 mod device;
+mod in_batch;
 #[cfg(unix)]
 mod interruption;
 mod judging;

@@ -90,7 +90,7 @@ fn the_summary_has_every_figure() {
         "/loss/train",
         "/loss/test",
         "/seconds",
-        "/pairs_per_second",
+        "/images_per_second",
     ] {
         let value = summary.pointer(positive).and_then(Value::as_f64);
         assert!(value.is_some_and(|v| v > 0.0), "{positive}: {value:?}");

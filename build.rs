@@ -17,7 +17,7 @@ mod cuda {
     use std::process::Command;
 
     const INTERFACE: &str = "../../kernels/contrastive.h";
-    const KERNELS: &str = "../../kernels/pairs.cu";
+    const KERNELS: [&str; 2] = ["../../kernels/pairs.cu", "../../kernels/in_batch.cu"];
     const INCLUDED: [&str; 4] = [
         "../../kernels/element.cuh",
         "../../kernels/energy.cuh",
@@ -37,7 +37,7 @@ mod cuda {
         "or run `scripts/setup-cuda.sh DIR` and `source DIR/env.sh` (docs/gpu.md)";
 
     pub fn build() -> Result<(), String> {
-        for input in [INTERFACE, KERNELS].iter().chain(&INCLUDED) {
+        for input in [INTERFACE].iter().chain(&KERNELS).chain(&INCLUDED) {
             println!("cargo::rerun-if-changed={input}");
         }
         for variable in [ARCHS, "NVCC", "LIBCLANG_PATH"] {
@@ -111,7 +111,7 @@ mod cuda {
         let mut nvcc = cc::Build::new();
         nvcc.cuda(true)
             .cudart("static")
-            .file(KERNELS)
+            .files(KERNELS)
             .opt_level(3)
             // Else the dev profile asks for unoptimised device code; profilers still get lines.
             .debug(false)
@@ -124,7 +124,7 @@ mod cuda {
         ));
         nvcc.try_compile("contrastive").map_err(|error| {
             format!(
-                "nvcc does not compile kernels/pairs.cu for {ARCHS}={}: {error}",
+                "nvcc does not compile the kernels for {ARCHS}={}: {error}",
                 archs.join(",")
             )
         })?;

@@ -74,6 +74,58 @@ int32_t contrastive_forward(const struct contrastive_pairs *pairs, void *loss, v
 int32_t contrastive_backward(const struct contrastive_pairs *pairs,
                              struct contrastive_matrix upstream, void *gradients, void *stream);
 
+/* The loss over all pairs of a batch, or of all pairs of a row and one of `others`. */
+
+enum contrastive_in_batch_reduction {
+  CONTRASTIVE_IN_BATCH_MEAN = 0,
+  CONTRASTIVE_IN_BATCH_MEAN_NON_ZERO = 1,
+  CONTRASTIVE_IN_BATCH_SUM = 2,
+};
+
+/* In the order of miner.rs. */
+enum contrastive_miner {
+  CONTRASTIVE_ALL = 0,
+  CONTRASTIVE_HARD = 1,
+  CONTRASTIVE_SEMI_HARD = 2,
+  CONTRASTIVE_HARDEST = 3,
+};
+
+/* Embeddings and their classes. */
+struct contrastive_rows {
+  struct contrastive_matrix embeddings; /* (rows, dim), of the batch's `type` */
+  const int64_t *labels;                /* (rows,), contiguous */
+  int64_t rows;                         /* 1 to 2^24 */
+};
+
+struct contrastive_batch {
+  struct contrastive_rows rows;   /* the anchors of the miners */
+  struct contrastive_rows others; /* 0 rows: the pairs i < j of `rows` */
+  int64_t dim;                    /* at least 1 */
+  int32_t type;                   /* enum contrastive_type */
+  int32_t variant;                /* enum contrastive_variant */
+  int32_t reduction;              /* enum contrastive_in_batch_reduction */
+  int32_t balanced;               /* whether both kinds of pairs weigh the same */
+  int32_t normalised;             /* whether each row is divided by its length */
+  int32_t miner;                  /* enum contrastive_miner */
+  int32_t negatives;              /* of CONTRASTIVE_HARDEST, 1 to 255 */
+  double width;                   /* of CONTRASTIVE_SEMI_HARD, in units of the distance */
+  double margin;
+};
+
+/* Bytes of device memory for `workspace`; 0 where the batch is not valid. */
+int64_t contrastive_in_batch_workspace_bytes(const struct contrastive_batch *batch);
+
+/* Writes the loss, one element of `type`, and into `workspace`, aligned to 16 bytes, what the
+ * backward pass needs. The same bits for the same input. */
+int32_t contrastive_in_batch_forward(const struct contrastive_batch *batch, void *loss,
+                                     void *workspace, void *stream);
+
+/* Writes the gradient of `rows`, or `of_others`, by row, in f64 for f64 and in f32 else. `workspace`
+ * is that of the forward pass of the same batch; `upstream` is one element of `type`. */
+int32_t contrastive_in_batch_backward(const struct contrastive_batch *batch,
+                                      struct contrastive_matrix upstream, int32_t of_others,
+                                      void *gradient, const void *workspace, void *stream);
+
 /* The name of the kernel that the last call on this thread launched, for error messages. */
 const char *contrastive_last_kernel(void);
 

@@ -75,6 +75,18 @@ bool packed(const contrastive_matrix &matrix) {
          matrix.row_stride % PACK<S> == 0 && matrix.column_stride == 1;
 }
 
+/* Operation<S>::run for the embeddings' type S; `otherwise` if they have none of these. */
+template <template <class> class Operation, class Result, class... Arguments>
+Result for_type(int32_t type, Result otherwise, const Arguments &...arguments) {
+  switch (type) {
+  case CONTRASTIVE_F16: return Operation<__half>::run(arguments...);
+  case CONTRASTIVE_BF16: return Operation<__nv_bfloat16>::run(arguments...);
+  case CONTRASTIVE_F32: return Operation<float>::run(arguments...);
+  case CONTRASTIVE_F64: return Operation<double>::run(arguments...);
+  default: return otherwise;
+  }
+}
+
 enum class Label { dissimilar, similar, invalid };
 
 template <class L>

@@ -23,3 +23,6 @@ __device__ inline P &at_once(S *address) {
 #else
 #include "emulator/cuda_on_cpu.h"
 #endif
+
+/* The kernel that this thread launched last, for error messages. */
+inline thread_local const char *last_kernel = "";

@@ -216,8 +216,6 @@ Plan plan(const contrastive_pairs &pairs, bool output_packed) {
   return plan;
 }
 
-thread_local const char *last_kernel = "";
-
 template <class S>
 struct Forward {
   static int32_t run(const contrastive_pairs &pairs, void *loss, void *workspace, void *stream) {
@@ -258,18 +256,6 @@ struct Workspace {
   }
 };
 
-/* Operation<S>::run for the embeddings' type S; `otherwise` if they have none of these. */
-template <template <class> class Operation, class Result, class... Arguments>
-Result for_type(Result otherwise, const contrastive_pairs &pairs, Arguments... arguments) {
-  switch (pairs.type) {
-  case CONTRASTIVE_F16: return Operation<__half>::run(pairs, arguments...);
-  case CONTRASTIVE_BF16: return Operation<__nv_bfloat16>::run(pairs, arguments...);
-  case CONTRASTIVE_F32: return Operation<float>::run(pairs, arguments...);
-  case CONTRASTIVE_F64: return Operation<double>::run(pairs, arguments...);
-  default: return otherwise;
-  }
-}
-
 bool valid(const contrastive_pairs &pairs) {
   return pairs.pairs >= 1 && pairs.dim >= 1 && pairs.label_type >= CONTRASTIVE_F16 &&
          pairs.label_type <= CONTRASTIVE_U32 && pairs.variant >= CONTRASTIVE_HADSELL &&
@@ -281,19 +267,19 @@ bool valid(const contrastive_pairs &pairs) {
 
 int64_t contrastive_workspace_bytes(const contrastive_pairs *pairs) {
   if (!valid(*pairs) || pairs->reduction == CONTRASTIVE_NONE) return 0;
-  return for_type<Workspace>(int64_t(0), *pairs);
+  return for_type<Workspace>(pairs->type, int64_t(0), *pairs);
 }
 
 int32_t contrastive_forward(const contrastive_pairs *pairs, void *loss, void *workspace,
                             void *stream) {
   if (!valid(*pairs)) return cudaErrorInvalidValue;
-  return for_type<Forward>(int32_t(cudaErrorInvalidValue), *pairs, loss, workspace, stream);
+  return for_type<Forward>(pairs->type, int32_t(cudaErrorInvalidValue), *pairs, loss, workspace, stream);
 }
 
 int32_t contrastive_backward(const contrastive_pairs *pairs, contrastive_matrix upstream,
                              void *gradients, void *stream) {
   if (!valid(*pairs)) return cudaErrorInvalidValue;
-  return for_type<Backward>(int32_t(cudaErrorInvalidValue), *pairs, upstream, gradients, stream);
+  return for_type<Backward>(pairs->type, int32_t(cudaErrorInvalidValue), *pairs, upstream, gradients, stream);
 }
 
 const char *contrastive_last_kernel(void) { return last_kernel; }

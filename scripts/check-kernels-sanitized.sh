@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 # theirs to free.
 export KERNELS_SANITIZED=1 ASAN_OPTIONS=detect_leaks=0
 # `--workspace` for its features, so that nothing is compiled anew after the other tests.
-exec cargo test --workspace --test pairs --test edges --test emulator "$@"
+exec cargo test --workspace --test pairs --test edges --test emulator --test in_batch_kernels "$@"

@@ -47,6 +47,7 @@ fn main() {
     println!("cargo::rustc-env=KERNELS_CXX_FLAGS={}", flags.join(" "));
     build
         .file("../../kernels/pairs.cu")
+        .file("../../kernels/in_batch.cu")
         .file("src/emulator_probe.cpp")
         .compile("kernels_on_cpu");
 }

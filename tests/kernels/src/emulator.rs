@@ -3,9 +3,10 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::{CStr, c_char, c_void};
+use std::num::NonZeroU8;
 
 use half::{bf16, f16};
-use loss_kernel::{Reduction, Variant};
+use loss_kernel::{InBatchReduction, Margin, Miner, Reduction, Variant};
 
 /// `struct contrastive_matrix`.
 #[repr(C)]
@@ -41,6 +42,48 @@ pub struct Pairs {
     pub variant: i32,
     /// [`reduction_number`].
     pub reduction: i32,
+    /// The margin.
+    pub margin: f64,
+}
+
+/// `struct contrastive_rows`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// (rows, dim).
+    pub embeddings: Matrix,
+    /// (rows,).
+    pub labels: *const i64,
+    /// N.
+    pub rows: i64,
+}
+
+/// `struct contrastive_batch`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// The anchors.
+    pub rows: Rows,
+    /// 0 rows: the pairs i < j of `rows`.
+    pub others: Rows,
+    /// D.
+    pub dim: i64,
+    /// Of the embeddings and the loss: [`Element`].
+    pub kind: i32,
+    /// [`variant_number`].
+    pub variant: i32,
+    /// [`in_batch_reduction_number`].
+    pub reduction: i32,
+    /// Whether both kinds of pairs weigh the same.
+    pub balanced: i32,
+    /// Whether each row is divided by its length.
+    pub normalised: i32,
+    /// [`miner_number`].
+    pub miner: i32,
+    /// Of [`Miner::Hardest`].
+    pub negatives: i32,
+    /// Of [`Miner::SemiHard`].
+    pub width: f64,
     /// The margin.
     pub margin: f64,
 }
@@ -150,6 +193,46 @@ pub fn reduction_number(reduction: Reduction) -> i32 {
     }
 }
 
+/// Every one.
+pub const IN_BATCH_REDUCTIONS: [InBatchReduction; 3] = [
+    InBatchReduction::Mean,
+    InBatchReduction::MeanNonZero,
+    InBatchReduction::Sum,
+];
+
+/// One of each kind.
+pub fn miners() -> [Miner; 4] {
+    [
+        Miner::All,
+        Miner::Hard,
+        Miner::SemiHard {
+            width: Margin::new(0.4).unwrap(),
+        },
+        Miner::Hardest {
+            negatives: NonZeroU8::new(3).unwrap(),
+        },
+    ]
+}
+
+/// `enum contrastive_in_batch_reduction`.
+pub fn in_batch_reduction_number(reduction: InBatchReduction) -> i32 {
+    match reduction {
+        InBatchReduction::Mean => 0,
+        InBatchReduction::MeanNonZero => 1,
+        InBatchReduction::Sum => 2,
+    }
+}
+
+/// `enum contrastive_miner`.
+pub fn miner_number(miner: Miner) -> i32 {
+    match miner {
+        Miner::All => 0,
+        Miner::Hard => 1,
+        Miner::SemiHard { .. } => 2,
+        Miner::Hardest { .. } => 3,
+    }
+}
+
 /// The C interface, of the kernels that are linked in or of a library.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
@@ -165,6 +248,52 @@ pub struct Kernels {
     pub thread_order: unsafe extern "C" fn(u64),
     /// Why the emulator refused the last launch.
     pub error_message: unsafe extern "C" fn() -> *const c_char,
+}
+
+/// The C interface of the loss over all pairs of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct InBatchKernels {
+    /// `contrastive_in_batch_workspace_bytes`.
+    pub workspace_bytes: unsafe extern "C" fn(*const Batch) -> i64,
+    /// `contrastive_in_batch_forward`.
+    pub forward: unsafe extern "C" fn(*const Batch, *mut c_void, *mut c_void, *mut c_void) -> i32,
+    /// `contrastive_in_batch_backward`.
+    pub backward: unsafe extern "C" fn(
+        *const Batch,
+        Matrix,
+        i32,
+        *mut c_void,
+        *const c_void,
+        *mut c_void,
+    ) -> i32,
+    /// 0 ascending, 1 descending, else the seed of a random order, of threads, warps and blocks.
+    pub thread_order: unsafe extern "C" fn(u64),
+    /// Why the emulator refused the last launch.
+    pub error_message: unsafe extern "C" fn() -> *const c_char,
+}
+
+impl InBatchKernels {
+    /// The kernels as they are in the repository.
+    pub const LINKED: Self = Self {
+        workspace_bytes: linked::contrastive_in_batch_workspace_bytes,
+        forward: linked::contrastive_in_batch_forward,
+        backward: linked::contrastive_in_batch_backward,
+        thread_order: linked::probe_thread_order,
+        error_message: linked::probe_error_message,
+    };
+
+    /// Why a call returned `code`; nothing if it returned success.
+    pub fn outcome(&self, what: &str, code: i32) -> Result<(), String> {
+        if code == 0 {
+            return Ok(());
+        }
+        // SAFETY: it returns a string that ends with 0 and lives until this thread's next launch.
+        let message = unsafe { CStr::from_ptr((self.error_message)()) };
+        Err(format!(
+            "error {code} in {what}: {}",
+            message.to_string_lossy()
+        ))
+    }
 }
 
 /// What the kernels' C++ exports.
@@ -184,6 +313,21 @@ pub mod linked {
             pairs: *const Pairs,
             upstream: Matrix,
             gradients: *mut c_void,
+            stream: *mut c_void,
+        ) -> i32;
+        pub fn contrastive_in_batch_workspace_bytes(batch: *const Batch) -> i64;
+        pub fn contrastive_in_batch_forward(
+            batch: *const Batch,
+            loss: *mut c_void,
+            workspace: *mut c_void,
+            stream: *mut c_void,
+        ) -> i32;
+        pub fn contrastive_in_batch_backward(
+            batch: *const Batch,
+            upstream: Matrix,
+            of_others: i32,
+            gradient: *mut c_void,
+            workspace: *const c_void,
             stream: *mut c_void,
         ) -> i32;
         pub fn contrastive_last_kernel() -> *const c_char;
@@ -260,12 +404,31 @@ pub fn interface_numbers() -> Vec<i64> {
         offset_of!(Pairs, variant),
         offset_of!(Pairs, reduction),
         offset_of!(Pairs, margin),
+        size_of::<Rows>(),
+        offset_of!(Rows, embeddings),
+        offset_of!(Rows, labels),
+        offset_of!(Rows, rows),
+        size_of::<Batch>(),
+        offset_of!(Batch, rows),
+        offset_of!(Batch, others),
+        offset_of!(Batch, dim),
+        offset_of!(Batch, kind),
+        offset_of!(Batch, variant),
+        offset_of!(Batch, reduction),
+        offset_of!(Batch, balanced),
+        offset_of!(Batch, normalised),
+        offset_of!(Batch, miner),
+        offset_of!(Batch, negatives),
+        offset_of!(Batch, width),
+        offset_of!(Batch, margin),
     ];
     let enums = Element::ALL
         .map(|element| element as i32)
         .into_iter()
         .chain(Variant::ALL.map(variant_number))
-        .chain([Reduction::Mean, Reduction::Sum, Reduction::None].map(reduction_number));
+        .chain([Reduction::Mean, Reduction::Sum, Reduction::None].map(reduction_number))
+        .chain(IN_BATCH_REDUCTIONS.map(in_batch_reduction_number))
+        .chain(miners().map(miner_number));
     sizes
         .into_iter()
         .map(|size| size as i64)

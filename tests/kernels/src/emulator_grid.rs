@@ -129,7 +129,7 @@ impl Numbers {
 }
 
 /// Puts (rows, columns) numbers into a buffer of just the size that its strides need.
-fn place(
+pub(crate) fn place(
     element: Element,
     numbers: &[f64],
     (rows, columns): (usize, usize),
@@ -153,7 +153,7 @@ fn place(
     (buffer, matrix)
 }
 
-fn decode(element: Element, bytes: &[u8]) -> Vec<f64> {
+pub(crate) fn decode(element: Element, bytes: &[u8]) -> Vec<f64> {
     bytes
         .chunks_exact(element.bytes())
         .map(|bytes| element.decode(bytes))

@@ -3,3 +3,5 @@
 
 pub mod emulator;
 pub mod emulator_grid;
+pub mod in_batch_grid;
+pub mod mutant;

@@ -1,16 +1,9 @@
 //! Broken copies of the kernels: the checks must refuse each of them, and pass copies that are only
 //! built otherwise.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
 use kernel_tests::emulator::{Element, Kernels};
 use kernel_tests::emulator_grid::{Case, check, formulas, shapes};
-use libloading::Library;
-
-/// A file of `kernels/`, and what is replaced in it by what.
-type Change = (&'static str, &'static str, &'static str);
+use kernel_tests::mutant::{Change, compiled};
 
 /// What is broken, and how.
 const MUTANTS: &[(&str, Change)] = &[
@@ -212,76 +205,23 @@ fn cases() -> Vec<Case> {
 }
 
 /// Compiles the changed kernels as a library and runs the checks.
-fn checked((file, from, to): Change, cases: &[Case]) -> Result<(), String> {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::tempdir().unwrap();
-    let kernels = folder.path().join("kernels");
-    let probe = folder.path().join("tests/kernels/src");
-    fs::create_dir_all(kernels.join("emulator")).unwrap();
-    fs::create_dir_all(&probe).unwrap();
-    for directory in ["../../kernels", "../../kernels/emulator"] {
-        for entry in fs::read_dir(tests.join(directory)).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                let to = kernels.join(directory["../../kernels".len()..].trim_start_matches('/'));
-                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-            }
-        }
-    }
-    fs::copy(
-        tests.join("src/emulator_probe.cpp"),
-        probe.join("emulator_probe.cpp"),
-    )
-    .unwrap();
-    let source = fs::read_to_string(kernels.join(file)).unwrap();
-    assert!(source.contains(from), "{file} no longer has {from:?}");
-    fs::write(kernels.join(file), source.replace(from, to)).unwrap();
-    let library = folder.path().join("kernels.so");
-    let output = Command::new(env!("KERNELS_CXX"))
-        .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-x", "c++"])
-        .args(env!("KERNELS_CXX_FLAGS").split(' '))
-        // Else all copies would share one emulator.
-        .args(["-fvisibility-inlines-hidden", "-Wl,-Bsymbolic"])
-        .args(gnu_unique())
-        // One translation unit takes half the time of two.
-        .arg("-include")
-        .arg(kernels.join("pairs.cu"))
-        .arg(probe.join("emulator_probe.cpp"))
-        .arg("-o")
-        .arg(&library)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    // SAFETY: the library's initialisers do nothing, and its functions have the interface's types.
-    unsafe {
-        let library = Library::new(&library).unwrap();
-        let kernels = Kernels {
+fn checked(change: Change, cases: &[Case]) -> Result<(), String> {
+    let library = compiled("pairs.cu", change);
+    // SAFETY: the library's functions have the interface's types, and it is never unloaded.
+    let kernels = unsafe {
+        Kernels {
             workspace_bytes: *library.get("contrastive_workspace_bytes").unwrap(),
             forward: *library.get("contrastive_forward").unwrap(),
             backward: *library.get("contrastive_backward").unwrap(),
             last_kernel: *library.get("contrastive_last_kernel").unwrap(),
             thread_order: *library.get("probe_thread_order").unwrap(),
             error_message: *library.get("probe_error_message").unwrap(),
-        };
-        let outcome = cases
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, case)| check(&kernels, case, index as u64));
-        // Thread-local state of the library would be freed after its code.
-        std::mem::forget(library);
-        outcome
-    }
-}
-
-/// clang does not make such symbols and does not know the flag.
-fn gnu_unique() -> Option<&'static str> {
-    let version = Command::new(env!("KERNELS_CXX")).arg("--version").output();
-    let version = String::from_utf8_lossy(&version.unwrap().stdout).into_owned();
-    (!version.contains("clang")).then_some("-fno-gnu-unique")
+        }
+    };
+    cases
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, case)| check(&kernels, case, index as u64))
 }
 
 /// Every other mutant: the compiler takes most of the time, so two tests share them.

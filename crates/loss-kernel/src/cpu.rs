@@ -10,6 +10,7 @@ mod embeddings;
 mod fresh;
 mod labels;
 mod pairs;
+mod stream;
 mod upstream;
 
 use std::{mem::MaybeUninit, ops::AddAssign};

@@ -6,7 +6,9 @@ use candle_core::Result;
 use num_traits::{Float, Zero, cast};
 use pulp::{Arch, NullaryFnOnce};
 
-use super::{Scalar, View, embeddings::Embeddings, labels::Labels, upstream::Upstream};
+use super::{
+    Scalar, View, embeddings::Embeddings, labels::Labels, stream::Stores, upstream::Upstream,
+};
 use crate::{
     ContrastiveLoss, Variant,
     energy::Norm,
@@ -288,9 +290,10 @@ impl<S: Scalar> Gradients<'_, S> {
             of_b,
         } = self;
         let d = pairs.dimension();
+        let stores = Stores::of::<S>(2 * pairs.len() * d);
         let mut room = Room::<S>::new();
         let mut wide = [S::Wide::zero(); PIECE];
-        let mut narrow = [S::zero(); PIECE];
+        let mut narrow = [[S::zero(); PIECE]; 2];
         let mut start = first;
         let rows = pairs.block() * d;
         for (of_a, of_b) in of_a.chunks_mut(rows).zip(of_b.chunks_mut(rows)) {
@@ -299,40 +302,38 @@ impl<S: Scalar> Gradients<'_, S> {
             pairs.energies(block.clone(), &mut room, |(_, slope)| slope)?;
             let slopes = &mut room.numbers[..block.len()];
             upstream.apply(block.start, slopes);
-            if d == 2 {
-                let a = pairs.a.read(block.clone(), 0..2, &mut room.a);
-                let b = pairs.b.read(block, 0..2, &mut room.b);
-                let rows = a.as_chunks::<2>().0.iter().zip(b.as_chunks::<2>().0);
-                let wide = &mut wide[..a.len()];
-                let gradients = wide.as_chunks_mut::<2>().0.iter_mut();
-                for ((g, slope), (a, b)) in gradients.zip(slopes).zip(rows) {
-                    *g = [0, 1].map(|k| *slope * direction(a[k] - b[k]));
-                }
-                write_both(S::narrow_all(wide, &mut narrow), of_a, of_b);
-                continue;
-            }
-            let rows = of_a.chunks_exact_mut(d).zip(of_b.chunks_exact_mut(d));
-            for ((i, slope), (of_a, of_b)) in block.zip(slopes).zip(rows) {
-                for piece in pieces(d) {
-                    let a = pairs.a.read(i..i + 1, piece.clone(), &mut room.a);
-                    let b = pairs.b.read(i..i + 1, piece.clone(), &mut room.b);
-                    let wide = &mut wide[..piece.len()];
-                    for (g, (a, b)) in wide.iter_mut().zip(a.iter().zip(b)) {
-                        *g = *slope * direction(*a - *b);
+            // Of a block with more than one piece there is but one pair.
+            for piece in pieces(d) {
+                let place = piece.start..piece.start + block.len() * piece.len();
+                let wide = &mut wide[..place.len()];
+                if d == 2 {
+                    let a = pairs.a.read(block.clone(), 0..2, &mut room.a);
+                    let b = pairs.b.read(block.clone(), 0..2, &mut room.b);
+                    let rows = a.as_chunks::<2>().0.iter().zip(b.as_chunks::<2>().0);
+                    let gradients = wide.as_chunks_mut::<2>().0.iter_mut();
+                    for ((g, slope), (a, b)) in gradients.zip(&*slopes).zip(rows) {
+                        *g = [0, 1].map(|k| *slope * direction(a[k] - b[k]));
                     }
-                    let values = S::narrow_all(wide, &mut narrow);
-                    write_both(values, &mut of_a[piece.clone()], &mut of_b[piece]);
+                } else {
+                    let rows = wide.chunks_exact_mut(piece.len());
+                    for ((i, slope), row) in block.clone().zip(&*slopes).zip(rows) {
+                        let a = pairs.a.read(i..i + 1, piece.clone(), &mut room.a);
+                        let b = pairs.b.read(i..i + 1, piece.clone(), &mut room.b);
+                        for (g, (a, b)) in row.iter_mut().zip(a.iter().zip(b)) {
+                            *g = *slope * direction(*a - *b);
+                        }
+                    }
                 }
+                let [narrow, negated] = &mut narrow;
+                let values = S::narrow_all(wide, narrow);
+                let negated = &mut negated[..values.len()];
+                for (negated, value) in negated.iter_mut().zip(values) {
+                    *negated = S::zero() - *value;
+                }
+                stores.write(values, &mut of_a[place.clone()]);
+                stores.write(negated, &mut of_b[place]);
             }
         }
         Ok(())
-    }
-}
-
-#[inline(always)]
-fn write_both<S: Scalar>(values: &[S], of_a: &mut [MaybeUninit<S>], of_b: &mut [MaybeUninit<S>]) {
-    for (value, (of_a, of_b)) in values.iter().zip(of_a.iter_mut().zip(of_b)) {
-        of_a.write(*value);
-        of_b.write(S::zero() - *value);
     }
 }

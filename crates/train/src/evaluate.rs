@@ -10,9 +10,9 @@ use crate::evaluation::Assessment;
 use crate::fit::load;
 use crate::progress::Voice;
 use crate::run_folder::RunFolder;
-use crate::run_report;
 use crate::summary::Summary;
 use crate::usage::usage;
+use crate::{events, projector, run_report};
 
 /// Judges a run's network on the test images of its data set or another.
 pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
@@ -29,7 +29,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     voice.emit(&figures)
 }
 
-/// Makes a finished run's report again.
+/// Makes a finished run's report and its files for TensorBoard again.
 pub fn report(args: &ReportArgs) -> Result<()> {
     let voice = Voice::new(args.voice.quiet, args.voice.json);
     let run = RunFolder::open(&args.run)?;
@@ -42,6 +42,8 @@ pub fn report(args: &ReportArgs) -> Result<()> {
         .with_context(|| format!("{} is not a summary", path.display()))?;
     let dataset = load(&config)?;
     let assessment = Assessment::new(&net, &config, &dataset, threshold)?;
+    projector::write(&run, &assessment.test, &dataset.test)?;
+    events::write(&run, &summary)?;
     run_report::write(&run, &config, &dataset, &assessment, &summary)?;
     voice.say(&format!("wrote {}", run.path("report.html").display()));
     Ok(())

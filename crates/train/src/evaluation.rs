@@ -188,10 +188,10 @@ pub struct Assessment {
     pub figures: Figures,
     /// Embeddings of the test images.
     pub test: Embedded,
-    /// Distances of the test pairs.
+    /// The test pairs.
+    pub pairs: Vec<Pair>,
+    /// Their distances.
     pub distances: Vec<f32>,
-    /// Which of them are similar.
-    pub same: Vec<bool>,
     /// Their ROC curve.
     pub roc: Roc,
 }
@@ -275,7 +275,7 @@ impl Assessment {
                 closed_set,
             },
             distances: test.distances(&pairs.test),
-            same: pairs.test.iter().map(|pair| pair.same).collect(),
+            pairs: pairs.test,
             roc,
             test,
         })

@@ -21,7 +21,7 @@ use crate::run_folder::RunFolder;
 use crate::summary::Summary;
 use crate::trainer::Trainer;
 use crate::usage::usage;
-use crate::{device, projector, run_report};
+use crate::{device, events, projector, run_report};
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -353,6 +353,7 @@ impl Fit {
             version: env!("CARGO_PKG_VERSION").into(),
         };
         projector::write(&self.run, &assessment.test, &self.dataset.test)?;
+        events::write(&self.run, &summary)?;
         run_report::write(
             &self.run,
             &self.config,

@@ -27,9 +27,9 @@ pub fn write(
     }
     let verification = &assessment.figures.verification;
     let distances = |similar: bool| -> Vec<f32> {
-        let pairs = assessment.distances.iter().zip(&assessment.same);
+        let pairs = assessment.distances.iter().zip(&assessment.pairs);
         pairs
-            .filter(|(_, same)| **same == similar)
+            .filter(|(_, pair)| pair.same == similar)
             .map(|(distance, _)| *distance)
             .collect()
     };

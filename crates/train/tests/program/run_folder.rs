@@ -22,10 +22,13 @@ fn a_run_leaves_the_files_of_a_run_folder_and_no_others() {
             "checkpoints/latest.safetensors",
             "config.toml",
             "embeddings.tsv",
+            "events.out.tfevents",
             "metadata.tsv",
             "metrics.jsonl",
             "model.safetensors",
+            "projector_config.pbtxt",
             "report.html",
+            "sprite.png",
             "summary.json",
         ]
     );

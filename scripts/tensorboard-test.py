@@ -89,14 +89,20 @@ def check_server(run, scalars):
             with urllib.request.urlopen(url, timeout=30) as answer:
                 return answer.read()
 
+        # It serves while it still reads.
+        last = max(step for step, _ in scalars["learning_rate"])
         until = time.monotonic() + 60
-        while not (runs := json.loads(get("scalars/tags"))):
-            assert time.monotonic() < until, "TensorBoard finds no scalars"
+        while True:
+            runs = json.loads(get("scalars/tags"))
+            if all(tag in runs.get(".", {}) for tag in scalars):
+                points = {tag: json.loads(get("scalars/scalars", run=".", tag=tag)) for tag in scalars}
+                if all(found and found[-1][1] == last for found in points.values()):
+                    break
+            assert time.monotonic() < until, f"TensorBoard does not find all scalars: {runs}"
             time.sleep(0.2)
         assert set(runs) == {"."} and set(runs["."]) == set(scalars), runs
         for tag, wanted in scalars.items():
-            points = json.loads(get("scalars/scalars", run=".", tag=tag))
-            compare("server", tag, [(step, value) for _, step, value in points], wanted)
+            compare("server", tag, [(step, value) for _, step, value in points[tag]], wanted)
 
         (name,) = json.loads(get("projector/runs"))
         info = json.loads(get("projector/info", run=name))

@@ -2,19 +2,27 @@
 //! metric learning. [`render`] is pure: no clock, no file, no network, no randomness.
 
 mod chart;
+mod confusion;
 mod distances;
 mod embedding_map;
 mod ink;
 mod loss_curves;
+mod mistakes;
+mod neighbours;
 mod page;
+mod pictures;
 mod principal_axes;
 mod roc;
+mod table;
 mod thinning;
 
 #[cfg(test)]
 mod tests;
 
 use anyhow::{Result, ensure};
+use data::{LabelledImages, Pair};
+
+pub use table::Table;
 
 /// All that the page shows. Every number must be finite.
 pub struct Report<'a> {
@@ -24,6 +32,8 @@ pub struct Report<'a> {
     pub facts: &'a [(String, String)],
     /// Figures of merit as the reader should see them: label, value.
     pub results: &'a [(String, String)],
+    /// The run's configuration, as its file has it.
+    pub config: &'a str,
     /// (step, loss) of each logged training step, in the order of the steps.
     pub train_loss: &'a [(u64, f64)],
     /// (step, loss) of each evaluation on test pairs; may be empty.
@@ -32,60 +42,89 @@ pub struct Report<'a> {
     pub embeddings: &'a [f32],
     /// Length of one embedding.
     pub dim: usize,
-    /// Class of each embedding, an index into `classes`, (N,).
-    pub labels: &'a [u32],
-    /// Class names; any text.
-    pub classes: &'a [String],
+    /// The test images with their classes, whose names may be any text.
+    pub images: &'a LabelledImages,
     /// (false accept rate, true accept rate) in rising order, both in 0..=1.
     pub roc: &'a [(f64, f64)],
     /// Equal error rate, in 0..=1.
     pub eer: f64,
     /// (false accept rate, true accept rate) at `threshold`.
     pub operating_point: (f64, f64),
-    /// Distances of the test pairs that show the same class, in the embedding's units.
-    pub similar: &'a [f32],
-    /// Distances of the test pairs that show different classes.
-    pub dissimilar: &'a [f32],
+    /// The test pairs, of indices into `images`.
+    pub pairs: &'a [Pair],
+    /// Their distances, in the embedding's units.
+    pub distances: &'a [f32],
     /// A pair at this distance or closer is judged similar.
     pub threshold: f64,
     /// The loss's margin: how far dissimilar pairs are pushed apart.
     pub margin: f64,
 }
 
+impl Report<'_> {
+    /// Distances of the test pairs that show the same class, or different ones.
+    fn distances_of(&self, same: bool) -> Vec<f32> {
+        let pairs = self.pairs.iter().zip(self.distances);
+        pairs
+            .filter(|(pair, _)| pair.same == same)
+            .map(|(_, distance)| *distance)
+            .collect()
+    }
+}
+
+/// The page, and the data behind its figures.
+pub struct Page {
+    /// The document.
+    pub html: String,
+    /// A table for each figure; the page has them as links.
+    pub tables: Vec<Table>,
+}
+
 /// Renders the page.
 ///
 /// # Errors
-/// When the lengths of `embeddings`, `dim` and `labels` disagree, a label has no class, or a number
-/// is not finite; the message says which.
-pub fn render(report: &Report) -> Result<String> {
+/// When the lengths of `embeddings`, `dim` and `images` or of `pairs` and `distances` disagree, or a
+/// number is not finite; the message says which.
+pub fn render(report: &Report) -> Result<Page> {
     check(report)?;
     let figures = [
         embedding_map::figure(report)?,
         loss_curves::figure(report)?,
         distances::figure(report)?,
         roc::figure(report)?,
+        mistakes::figure(report)?,
+        confusion::figure(report)?,
+        neighbours::figure(report)?,
     ];
-    Ok(page::page(report, &figures))
+    Ok(Page {
+        html: page::page(report, &figures),
+        tables: figures.into_iter().map(|figure| figure.table).collect(),
+    })
 }
 
 fn check(report: &Report) -> Result<()> {
-    let Report { labels, dim, .. } = *report;
+    let Report { images, dim, .. } = *report;
     ensure!(
-        report.embeddings.len() == labels.len() * dim,
-        "report: {} embedding values for {} labels of dimension {dim}; expected {}",
+        report.embeddings.len() == images.len() * dim,
+        "report: {} embedding values for {} images of dimension {dim}; expected {}",
         report.embeddings.len(),
-        labels.len(),
-        labels.len() * dim,
+        images.len(),
+        images.len() * dim,
     );
     ensure!(
-        dim > 0 || labels.is_empty(),
+        dim > 0 || images.is_empty(),
         "report: embeddings of dimension 0 can't be drawn; give at least 1"
     );
-    if let Some(label) = labels.iter().find(|l| **l as usize >= report.classes.len()) {
-        anyhow::bail!(
-            "report: label {label} has no name among the {} classes",
-            report.classes.len()
-        );
+    ensure!(
+        report.pairs.len() == report.distances.len(),
+        "report: {} distances for {} pairs",
+        report.distances.len(),
+        report.pairs.len(),
+    );
+    if let Some(pair) = report.pairs.iter().find(|pair| {
+        let last = pair.first.max(pair.second);
+        last as usize >= images.len()
+    }) {
+        anyhow::bail!("report: {pair:?} is not among the {} images", images.len());
     }
 
     let losses = |points: &[(u64, f64)]| points.iter().all(|p| p.1.is_finite());
@@ -95,8 +134,7 @@ fn check(report: &Report) -> Result<()> {
         ("train_loss", losses(report.train_loss)),
         ("test_loss", losses(report.test_loss)),
         ("embeddings", floats(report.embeddings)),
-        ("similar", floats(report.similar)),
-        ("dissimilar", floats(report.dissimilar)),
+        ("distances", floats(report.distances)),
         ("roc", rates(report.roc)),
         ("operating_point", rates(&[report.operating_point])),
         ("eer", report.eer.is_finite()),

@@ -1,7 +1,7 @@
-//! `report.html` of a run, from what the run folder and the data set hold.
+//! `report.html` of a run and the tables beside it, from what the run folder and the data set hold.
 
 use anyhow::Result;
-use data::Dataset;
+use data::{Dataset, LabelledImages};
 
 use crate::config::RunConfig;
 use crate::evaluation::Assessment;
@@ -10,7 +10,7 @@ use crate::report::{Report, render};
 use crate::run_folder::RunFolder;
 use crate::summary::Summary;
 
-/// Renders and writes the report.
+/// Renders and writes the report, and the data behind its figures in `report/`.
 pub fn write(
     run: &RunFolder,
     config: &RunConfig,
@@ -26,13 +26,6 @@ pub fn write(
         }
     }
     let verification = &assessment.figures.verification;
-    let distances = |similar: bool| -> Vec<f32> {
-        let pairs = assessment.distances.iter().zip(&assessment.pairs);
-        pairs
-            .filter(|(_, pair)| pair.same == similar)
-            .map(|(distance, _)| *distance)
-            .collect()
-    };
     let curve: Vec<(f64, f64)> = assessment
         .roc
         .points()
@@ -40,29 +33,37 @@ pub fn write(
         .collect();
     let page = render(&Report {
         title: &format!("Siamese network on {}", dataset.name),
-        facts: &facts(run, config, summary),
+        facts: &facts(run, config, dataset, summary),
+        config: &config.to_toml()?,
         results: &assessment.figures.rows(),
         train_loss: &train_loss,
         test_loss: &test_loss,
         embeddings: &assessment.test.values,
         dim: assessment.test.dim,
-        labels: dataset.test.labels(),
-        classes: dataset.test.classes(),
+        images: &dataset.test,
         roc: &curve,
         eer: verification.eer,
         operating_point: (
             assessment.roc.far_at(verification.threshold),
             1.0 - assessment.roc.frr_at(verification.threshold),
         ),
-        similar: &distances(true),
-        dissimilar: &distances(false),
+        pairs: &assessment.pairs,
+        distances: &assessment.distances,
         threshold: verification.threshold,
         margin: config.loss.margin.get(),
     })?;
-    run.write("report.html", page.as_bytes())
+    for table in page.tables {
+        run.write(&format!("report/{}.csv", table.name), table.csv.as_bytes())?;
+    }
+    run.write("report.html", page.html.as_bytes())
 }
 
-fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(String, String)> {
+fn facts(
+    run: &RunFolder,
+    config: &RunConfig,
+    dataset: &Dataset,
+    summary: &Summary,
+) -> Vec<(String, String)> {
     let count = |set: &str| summary.images.get(set).copied().unwrap_or_default();
     let net = &config.net;
     let layers: Vec<String> = net
@@ -97,6 +98,7 @@ fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(String,
                 count("test")
             ),
         ),
+        fact("classes", classes(&dataset.train)),
         fact(
             "network",
             format!("{}, embedding {}", layers.join(", "), net.embedding),
@@ -120,4 +122,17 @@ fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(String,
         ),
     ];
     held_out.into_iter().chain(facts).collect()
+}
+
+/// How many there are, and how evenly the training images are spread over them.
+fn classes(train: &LabelledImages) -> String {
+    let counts = train.class_counts();
+    let present = || counts.iter().filter(|count| **count > 0);
+    match (present().min(), present().max()) {
+        (Some(least), Some(most)) => format!(
+            "{}, of {least} to {most} training images each",
+            present().count()
+        ),
+        _ => "none".to_owned(),
+    }
 }

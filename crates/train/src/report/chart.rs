@@ -13,12 +13,14 @@ use plotters::prelude::{IntoDrawingArea, SVGBackend};
 use plotters::style::{Color, IntoFont, RGBAColor, ShapeStyle, TRANSPARENT, TextStyle};
 
 use super::ink::{FAINT, GRID, Ink};
+use super::table::Table;
 
 /// Units of drawing a CSS pixel, at the chart's nominal width of 380. plotters rounds to whole
 /// units, and whole pixels would show as steps in curves and as a raster in clouds of points.
 pub const PX: i32 = 4;
 
-const WIDTH: i32 = 380 * PX;
+/// The drawing's width in units.
+pub const WIDTH: i32 = 380 * PX;
 const HEIGHT: i32 = 330 * PX;
 const TOP: i32 = 10 * PX;
 const RIGHT: i32 = 24 * PX;
@@ -37,12 +39,14 @@ pub type Canvas<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Axis, Axis>>;
 pub struct Figure {
     /// Names the section.
     pub heading: &'static str,
-    /// SVG elements.
+    /// SVG or other HTML elements.
     pub charts: Vec<String>,
     /// What the marks in the charts mean.
     pub keys: Vec<Key>,
     /// How to read the charts, for a newcomer.
     pub caption: String,
+    /// The data that is drawn.
+    pub table: Table,
 }
 
 /// An axis in drawn coordinates: values, or their decimal logarithms.

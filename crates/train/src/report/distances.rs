@@ -7,6 +7,7 @@ use plotters::style::Color;
 
 use super::chart::{self, Axis, Figure, Key, Mark, PX};
 use super::ink::{BLUE, Ink, TEXT, VERMILION};
+use super::table::Table;
 use super::{Report, count, percent};
 
 const BINS: usize = 60;
@@ -14,8 +15,9 @@ const BINS: usize = 60;
 /// Both histograms, with threshold and margin.
 pub fn figure(report: &Report) -> Result<Figure> {
     let end = far_end(report);
-    let similar = histogram(report.similar, end);
-    let dissimilar = histogram(report.dissimilar, end);
+    let (alike, unlike) = (report.distances_of(true), report.distances_of(false));
+    let similar = histogram(&alike, end);
+    let dissimilar = histogram(&unlike, end);
     let top = similar
         .iter()
         .chain(&dissimilar)
@@ -33,13 +35,13 @@ pub fn figure(report: &Report) -> Result<Figure> {
             .count();
         percent(n as f64 / distances.len().max(1) as f64)
     };
-    let missed = wrong(report.similar, &|d| d >= report.threshold);
-    let accepted = wrong(report.dissimilar, &|d| d < report.threshold);
+    let missed = wrong(&alike, &|d| d > report.threshold);
+    let accepted = wrong(&unlike, &|d| d <= report.threshold);
     let description = format!(
         "Histogram of the distances of {} similar and {} dissimilar pairs. At the threshold {:.3}, \
          {missed} of the similar pairs lie above and {accepted} of the dissimilar pairs below.",
-        count(report.similar.len()),
-        count(report.dissimilar.len()),
+        count(alike.len()),
+        count(unlike.len()),
         report.threshold,
     );
     let svg = chart::draw(&description, x, y, |canvas| {
@@ -64,9 +66,8 @@ pub fn figure(report: &Report) -> Result<Figure> {
     })?;
 
     let beyond = report
-        .similar
+        .distances
         .iter()
-        .chain(report.dissimilar)
         .filter(|d| f64::from(**d) > end)
         .count();
     let note = match beyond {
@@ -84,8 +85,8 @@ pub fn figure(report: &Report) -> Result<Figure> {
         heading: "Distances of the test pairs",
         charts: vec![svg],
         keys: vec![
-            kind(BLUE, "similar", report.similar.len()),
-            kind(VERMILION, "dissimilar", report.dissimilar.len()),
+            kind(BLUE, "similar", alike.len()),
+            kind(VERMILION, "dissimilar", unlike.len()),
             Key {
                 mark: Mark::Line(TEXT),
                 text: format!("threshold {:.3}", report.threshold),
@@ -100,18 +101,30 @@ pub fn figure(report: &Report) -> Result<Figure> {
              pile up at the left and dissimilar pairs out to the margin and beyond. Mistakes are the similar pairs right of the threshold ({missed} of \
              them) and the dissimilar pairs left of it ({accepted}).{note}"
         ),
+        table: Table::new(
+            "distances",
+            ["from", "to", "similar", "dissimilar"],
+            similar
+                .iter()
+                .zip(&dissimilar)
+                .enumerate()
+                .map(|(bin, shares)| {
+                    let edge = |bin: usize| (bin as f64 * end / BINS as f64).to_string();
+                    [
+                        edge(bin),
+                        edge(bin + 1),
+                        shares.0.to_string(),
+                        shares.1.to_string(),
+                    ]
+                }),
+        ),
     })
 }
 
 /// The axis ends where a hundredth of the pairs lies still farther out, or they would squeeze the
 /// rest; threshold and margin are always in sight.
 fn far_end(report: &Report) -> f64 {
-    let mut all: Vec<f32> = report
-        .similar
-        .iter()
-        .chain(report.dissimilar)
-        .copied()
-        .collect();
+    let mut all = report.distances.to_vec();
     all.sort_by(f32::total_cmp);
     let far = all.get(all.len() * 99 / 100).map_or(0.0, |d| f64::from(*d));
     let end = 1.1 * far.max(report.threshold).max(report.margin);

@@ -1,17 +1,26 @@
 //! Where the network puts the test images.
 
 use anyhow::Result;
+use maud::{PreEscaped, html};
 use plotters::element::Text;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, TextStyle};
+use serde_json::json;
 
 use super::chart::{self, ASPECT, Axis, Figure, Key, Mark, Marker, PX};
 use super::ink::{CLASSES, Ink, TEXT};
+use super::pictures::{class_of, data_link};
+use super::table::Table;
 use super::thinning::even_over_classes;
 use super::{Report, count, percent, principal_axes};
+use crate::sheet::{Sheet, columns, tile};
 
 /// Points drawn at most: about 90 bytes of page each, and more would only hide one another.
 const BUDGET: usize = 3000;
+/// Values of pictures on the page at most, a byte each before they are compressed.
+const PICTURE_BUDGET: usize = 2_400_000;
+/// The longest side of a picture that a point shows.
+const PICTURE_SIDE: u32 = 28;
 const MARKERS: [Marker; 3] = [Marker::Circle, Marker::Triangle, Marker::Square];
 /// A class name in the map; the key has it in full.
 const LABEL_CHARS: usize = 12;
@@ -20,12 +29,16 @@ const FEW_CLASSES: usize = 12;
 
 /// The map, with all classes as keys.
 pub fn figure(report: &Report) -> Result<Figure> {
-    let drawn = even_over_classes(report.labels, report.classes.len(), BUDGET);
+    let (images, classes) = (report.images, report.images.classes());
+    let (width, height) = tile(images.shape(), PICTURE_SIDE);
+    let picture = images.shape().channels * (width * height) as usize;
+    let budget = BUDGET.min(PICTURE_BUDGET / picture);
+    let drawn = even_over_classes(images.labels(), classes.len(), budget);
     let rows: Vec<&[f32]> = drawn
         .iter()
         .map(|&i| &report.embeddings[i * report.dim..][..report.dim])
         .collect();
-    let labels: Vec<usize> = drawn.iter().map(|&i| report.labels[i] as usize).collect();
+    let labels: Vec<usize> = drawn.iter().map(|&i| images.labels()[i] as usize).collect();
     let strip = report.dim == 1;
 
     let mut note = String::new();
@@ -58,11 +71,11 @@ pub fn figure(report: &Report) -> Result<Figure> {
                 and each class has a row of its own."
                 .to_owned();
     }
-    if drawn.len() < report.labels.len() {
+    if drawn.len() < images.len() {
         note += &format!(
             " Drawn are {} of {} images, taken evenly over the classes.",
             count(drawn.len()),
-            count(report.labels.len())
+            count(images.len())
         );
     }
 
@@ -70,21 +83,23 @@ pub fn figure(report: &Report) -> Result<Figure> {
     let description = format!(
         "Scatter chart of {} test images by their embedding, one colour and label for each of {} classes.",
         count(drawn.len()),
-        report.classes.len()
+        classes.len()
     );
+    let mut spots = Vec::new();
     let svg = chart::draw(&description, x, y, |canvas| {
+        spots.extend(places.iter().map(|place| canvas.backend_coord(place)));
         for (&place, &class) in places.iter().zip(&labels) {
             let (marker, ink) = look(class);
             chart::mark(canvas, marker, place, 2.5, ink.rgb().mix(0.6))?;
         }
-        let size = if report.classes.len() <= FEW_CLASSES {
+        let size = if classes.len() <= FEW_CLASSES {
             15.0
         } else {
             12.0
         };
-        let mut names: Vec<(String, (f64, f64))> = centres(&places, &labels, report.classes.len())
+        let mut names: Vec<(String, (f64, f64))> = centres(&places, &labels, classes.len())
             .into_iter()
-            .map(|(class, centre)| (short(&report.classes[class]), centre))
+            .map(|(class, centre)| (short(&classes[class]), centre))
             .collect();
         if !strip {
             let (width, height) = canvas.plotting_area().dim_in_pixel();
@@ -108,11 +123,40 @@ pub fn figure(report: &Report) -> Result<Figure> {
         Ok(())
     })?;
 
+    let sheet = Sheet::new(images, &drawn, PICTURE_SIDE)?;
+    let points: Vec<_> = spots
+        .iter()
+        .zip(labels.iter().zip(&drawn))
+        .map(|(&(x, y), (&class, &image))| (x, y, class, image))
+        .collect();
+    let data = json!({
+        "points": points,
+        "classes": classes,
+        "tile": [sheet.tile.0, sheet.tile.1],
+        "columns": columns(drawn.len()),
+        "width": chart::WIDTH,
+    });
+    // Only `<` could end the element.
+    let data = data.to_string().replace('<', "\\u003c");
+    let map = html! {
+        div.map #map tabindex="0" role="group" aria-label="Map of the embedding, image by image"
+            aria-describedby="map-keys" {
+            (PreEscaped(svg))
+            div.tip #tip role="status" {
+                div.thumb style=(format!("background-image:url({})", data_link("image/png", &sheet.png))) {}
+                p {}
+            }
+        }
+        script #points type="application/json" { (PreEscaped(data)) }
+        p.csv #map-keys {
+            "Point at the map or touch it to see an image. With the keyboard, arrows go to the next \
+             image that way, Page Up and Page Down go through all, Escape closes."
+        }
+    };
     Ok(Figure {
         heading: "Map of the embedding",
-        charts: vec![svg],
-        keys: report
-            .classes
+        charts: vec![html! { div { (map) } }.into_string()],
+        keys: classes
             .iter()
             .enumerate()
             .map(|(class, name)| {
@@ -127,6 +171,18 @@ pub fn figure(report: &Report) -> Result<Figure> {
             "Each point is a test image at the place the network gives it, named near the centre \
              of its class. Good training shows as tight islands, one for each class, with space \
              between them; points in a foreign island are images that the network gets wrong.{note}"
+        ),
+        table: Table::new(
+            "map",
+            ["image", "class", "x", "y"],
+            drawn.iter().zip(&places).map(|(&image, place)| {
+                [
+                    image.to_string(),
+                    class_of(images, image).to_owned(),
+                    place.0.to_string(),
+                    place.1.to_string(),
+                ]
+            }),
         ),
     })
 }

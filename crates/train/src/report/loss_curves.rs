@@ -6,6 +6,7 @@ use plotters::style::Color;
 
 use super::chart::{self, Axis, Figure, Key, Mark, Marker};
 use super::ink::{BLUE, VERMILION};
+use super::table::Table;
 use super::thinning::{centred_mean, extremes};
 use super::{Report, count};
 
@@ -137,6 +138,21 @@ pub fn figure(report: &Report) -> Result<Figure> {
             "The loss says how badly distances fit: lower is better. Both curves should fall and \
              level off. A test curve that turns up while the training curve still falls means that \
              the network learns the training images by heart.{scale}"
+        ),
+        table: Table::new(
+            "loss",
+            ["series", "step", "loss"],
+            [
+                ("training", &raw),
+                ("training, mean", &smooth),
+                ("test", &test),
+            ]
+            .into_iter()
+            .flat_map(|(series, points)| {
+                points.iter().map(move |(step, loss)| {
+                    [series.to_owned(), step.to_string(), loss.to_string()]
+                })
+            }),
         ),
     })
 }

@@ -1,39 +1,16 @@
 //! The page around the figures.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
 
 use super::Report;
 use super::chart::Figure;
 use super::ink::dark_rules;
+use super::pictures::data_link;
 
-const STYLE: &str = "
-:root{color-scheme:light dark;--page:#f4f5f7;--card:#fff;--text:#1d2129;--faint:#59606b;--edge:#dfe2e7}
-@media(prefers-color-scheme:dark){:root{--page:#121419;--card:#1b1e24;--text:#e8eaed;--faint:#a3abb7;--edge:#333a45}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--text);font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-main{max-width:1120px;margin:auto;padding:12px;display:grid;gap:12px;grid-template-columns:minmax(0,1fr)}
-h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 0}
-h2{font-size:1.1rem;line-height:1.3;margin:0 0 .5rem}
-section{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:12px}
-table{border-collapse:collapse;width:100%}
-th,td{padding:.35rem 0;border-top:1px solid var(--edge);text-align:left;vertical-align:baseline}
-tr:first-child>*{border-top:0}
-th{font-weight:400;color:var(--faint);padding-right:1rem}
-.results td{text-align:right;font-weight:600;font-variant-numeric:tabular-nums}
-.facts th{width:35%}
-figure{margin:0}
-.summary,.charts{display:grid;gap:12px;grid-template-columns:minmax(0,1fr)}
-.chart{display:block;width:100%;max-width:500px;margin:auto;overflow:visible}
-.chart text{font-family:system-ui,sans-serif}
-.chart [font-weight=bold]{paint-order:stroke;stroke:var(--card);stroke-width:14px;stroke-linejoin:round}
-.keys{list-style:none;display:flex;flex-wrap:wrap;gap:.15rem .9rem;margin:.5rem 0;padding:0;font-size:.875rem}
-.keys li{display:flex;align-items:baseline;gap:.35rem;min-width:0}
-.mark{width:14px;height:14px;flex:none;align-self:center;fill:none}
-figcaption{font-size:.9375rem;color:var(--faint);max-width:72ch}
-@media(min-width:900px){main{padding:24px;gap:20px;grid-template-columns:repeat(2,minmax(0,1fr))}
-h1,.wide{grid-column:1/-1}.summary{gap:20px;grid-template-rows:auto 1fr}section{padding:20px}.wide .charts{grid-template-columns:repeat(2,minmax(0,1fr))}}
-@media print{section{break-inside:avoid}}
-";
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
 
 /// The whole document.
 pub fn page(report: &Report, figures: &[Figure]) -> String {
@@ -42,7 +19,10 @@ pub fn page(report: &Report, figures: &[Figure]) -> String {
         html lang="en" {
             head {
                 meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy());
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                // Or a browser asks the server for an icon, where there is one.
+                link rel="icon" href="data:,";
                 title { (report.title) }
                 style {
                     (PreEscaped(STYLE))
@@ -53,20 +33,44 @@ pub fn page(report: &Report, figures: &[Figure]) -> String {
                 main {
                     h1 { (report.title) }
                     div.summary {
-                        section { h2 { "Results" } (table("results", report.results)) }
+                        section {
+                            header { h2 { "Results" } (copy("results", "Copy the table")) }
+                            (table("results", report.results))
+                        }
                         section { h2 { "The run" } (table("facts", report.facts)) }
                     }
                     @for figure in figures { (section(figure)) }
+                    section.wide {
+                        details {
+                            summary { "config.toml, all that is needed to repeat the run" }
+                            pre #config tabindex="0" { (report.config) }
+                            p.csv { (copy("config", "Copy config.toml")) }
+                        }
+                    }
                 }
+                script { (PreEscaped(SCRIPT)) }
             }
         }
     }
     .into_string()
 }
 
+/// Nothing is loaded from anywhere, and no script runs but the page's own.
+fn policy() -> String {
+    format!(
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'",
+        STANDARD.encode(Sha256::digest(SCRIPT))
+    )
+}
+
+/// A button that the script shows, since it does nothing without.
+fn copy(id: &str, name: &str) -> Markup {
+    html! { button type="button" data-copy=(id) hidden { (name) } }
+}
+
 fn table(class: &str, rows: &[(String, String)]) -> Markup {
     html! {
-        table class=(class) {
+        table class=(class) id=(class) {
             @for (label, value) in rows {
                 tr { th scope="row" { (label) } td { (value) } }
             }
@@ -75,15 +79,22 @@ fn table(class: &str, rows: &[(String, String)]) -> Markup {
 }
 
 fn section(figure: &Figure) -> Markup {
+    let file = format!("{}.csv", figure.table.name);
     html! {
         section.wide[figure.charts.len() > 1] {
             h2 { (figure.heading) }
             figure {
                 div.charts { @for chart in &figure.charts { (PreEscaped(chart)) } }
-                ul.keys {
-                    @for key in &figure.keys { li { (key.mark.picture()) span { (key.text) } } }
+                @if !figure.keys.is_empty() {
+                    ul.keys {
+                        @for key in &figure.keys { li { (key.mark.picture()) span { (key.text) } } }
+                    }
                 }
                 figcaption { (figure.caption) }
+            }
+            p.csv {
+                "Data: "
+                a href=(data_link("text/csv;charset=utf-8", figure.table.csv.as_bytes())) download=(file) { (file) }
             }
         }
     }

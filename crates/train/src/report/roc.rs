@@ -6,8 +6,12 @@ use plotters::style::Color;
 
 use super::chart::{self, Axis, Figure, Key, Mark, Marker, PLOT_WIDTH, PX};
 use super::ink::{BLUE, FAINT, TEXT, VERMILION};
+use super::table::Table;
 use super::thinning::beyond;
 use super::{Report, percent};
+
+/// How far apart the curve's points are in the table.
+const TOLERANCE: f64 = 1e-4;
 
 /// The whole curve, and its corner enlarged.
 pub fn figure(report: &Report) -> Result<Figure> {
@@ -45,6 +49,13 @@ pub fn figure(report: &Report) -> Result<Figure> {
                   second view enlarges that corner. At the equal error rate, both kinds of mistake \
                   are equally frequent."
             .to_owned(),
+        table: Table::new(
+            "roc",
+            ["false_accept_rate", "true_accept_rate"],
+            beyond(report.roc, TOLERANCE)
+                .iter()
+                .map(|(far, tar)| [far.to_string(), tar.to_string()]),
+        ),
     })
 }
 

@@ -1,6 +1,7 @@
 use super::embedding_map::lift_apart;
 use super::thinning::{beyond, centred_mean, even_over_classes, extremes};
-use super::{Report, principal_axes, render};
+use super::{Page, Report, confusion, mistakes, neighbours, principal_axes, render};
+use data::{ImageShape, LabelledImages, Pair};
 
 /// What a [`Report`] borrows: `classes` tidy islands on a circle, `n` images.
 struct Run {
@@ -10,11 +11,10 @@ struct Run {
     test_loss: Vec<(u64, f64)>,
     embeddings: Vec<f32>,
     dim: usize,
-    labels: Vec<u32>,
-    classes: Vec<String>,
+    images: LabelledImages,
     roc: Vec<(f64, f64)>,
-    similar: Vec<f32>,
-    dissimilar: Vec<f32>,
+    pairs: Vec<Pair>,
+    distances: Vec<f32>,
 }
 
 /// A fixed sequence in 0..1 (multiples of the golden ratio).
@@ -22,15 +22,43 @@ fn spread(i: usize) -> f32 {
     (i as f64 * 0.618_033_988_749_895).fract() as f32
 }
 
+/// Images of that shape, the first of class 0, the next of class 1 and so on by turns.
+fn images(shape: [usize; 3], n: usize, classes: &[String]) -> LabelledImages {
+    let shape = ImageShape::try_from(shape).unwrap();
+    let pixels = (0..n * shape.values()).map(|i| (255.0 * spread(i)) as u8);
+    let labels = (0..n).map(|i| (i % classes.len()) as u32);
+    LabelledImages::new(shape, pixels.collect(), labels.collect(), classes.to_vec()).unwrap()
+}
+
 fn run(n: usize, classes: usize, dim: usize) -> Run {
-    let labels: Vec<u32> = (0..n).map(|i| (i % classes) as u32).collect();
+    let names: Vec<String> = (0..classes).map(|c| c.to_string()).collect();
+    let images = images([1, 4, 4], n, &names);
+    let labels = images.labels();
     let embeddings = (0..n * dim)
         .map(|i| {
             let angle = labels[i / dim] as f32 + (i % dim) as f32;
             angle.cos() + 0.2 * spread(i)
         })
         .collect();
+    // The i-th image with the one of its class before it, and with the one before it.
+    let pair = |i: usize, back: usize| {
+        let (first, second) = (i, (i + n - back % n) % n);
+        Pair {
+            first: first as u32,
+            second: second as u32,
+            same: labels[first] == labels[second],
+        }
+    };
+    let pairs: Vec<Pair> = (0..n)
+        .flat_map(|i| [pair(i, classes), pair(i, 1)])
+        .collect();
+    let distances = pairs.iter().enumerate().map(|(i, pair)| match pair.same {
+        true => 0.4 * spread(i),
+        false => 0.3 + spread(i),
+    });
     Run {
+        distances: distances.collect(),
+        pairs,
         facts: vec![("seed".into(), "7".into())],
         results: vec![
             ("accuracy".into(), "0.9728".into()),
@@ -42,14 +70,11 @@ fn run(n: usize, classes: usize, dim: usize) -> Run {
             .collect(),
         embeddings,
         dim,
-        labels,
-        classes: (0..classes).map(|c| c.to_string()).collect(),
+        images,
         roc: (0..=2 * n)
             .map(|i| i as f64 / (2 * n) as f64)
             .map(|f| (f, f.powf(0.05)))
             .collect(),
-        similar: (0..n).map(|i| 0.4 * spread(i)).collect(),
-        dissimilar: (0..n).map(|i| 0.3 + spread(i)).collect(),
     }
 }
 
@@ -59,26 +84,31 @@ impl Run {
             title: "Siamese network",
             facts: &self.facts,
             results: &self.results,
+            config: "seed = 7\n",
             train_loss: &self.train_loss,
             test_loss: &self.test_loss,
             embeddings: &self.embeddings,
             dim: self.dim,
-            labels: &self.labels,
-            classes: &self.classes,
+            images: &self.images,
             roc: &self.roc,
             eer: 0.03,
             operating_point: (0.02, 0.96),
-            similar: &self.similar,
-            dissimilar: &self.dissimilar,
+            pairs: &self.pairs,
+            distances: &self.distances,
             threshold: 0.35,
             margin: 1.0,
         }
     }
 
     fn page(&self) -> String {
-        let page = render(&self.report()).unwrap();
+        let Page { html: page, .. } = render(&self.report()).unwrap();
+        // What files on the page spell in base64 says nothing.
+        let said: String = page
+            .split("base64,")
+            .map(|part| part.split_once('"').map_or(part, |(_, after)| after))
+            .collect();
         assert!(
-            !page.contains("NaN") && !page.contains(">inf"),
+            !said.contains("NaN") && !said.contains(">inf"),
             "a number has gone bad"
         );
         assert_eq!(
@@ -111,33 +141,145 @@ fn every_result_and_fact_is_on_the_page() {
 #[test]
 fn users_text_is_escaped_in_html_and_in_charts() {
     let mut run = run(20, 2, 2);
-    run.classes = vec!["<b>&\"x\"".into(), "</svg>".into()];
+    let names = ["<b>&\"x\", ü".to_owned(), "</script></svg>".to_owned()];
+    run.images = images([1, 4, 4], 20, &names);
     run.facts[0].1 = "<script>alert(1)</script>".into();
     let page = run.page();
-    for raw in ["<b>", "<script"] {
+    for raw in ["<b>", "<script>alert"] {
         assert!(!page.contains(raw), "{raw} got through");
     }
-    assert_eq!(
-        page.matches("&lt;b&gt;&amp;&quot;x&quot;").count(),
-        2,
-        "map and key"
-    );
+    assert!(page.contains("&lt;b&gt;&amp;&quot;x&quot;, ü"));
+    assert_eq!(page.matches("<script").count(), 2, "points and program");
+    assert_eq!(page.matches("</script").count(), 2, "points and program");
+    let points = page.split_once("type=\"application/json\">").unwrap().1;
+    let points = points.split_once("</script>").unwrap().0;
+    let points: serde_json::Value = serde_json::from_str(points).unwrap();
+    assert_eq!(points["classes"], serde_json::json!(names));
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
 }
 
 #[test]
 fn the_page_loads_nothing() {
-    let page = run(200, 10, 2).page();
-    for load in ["http", "src=", "href=", "url(", "@import", "<script"] {
+    let page = run(200, 10, 2).page().replace("http-equiv", "");
+    // The name of an XML namespace, never fetched.
+    let page = page.replace("http://www.w3.org/2000/svg", "");
+    for load in ["http", "@import", "srcset", "<iframe", "fetch("] {
         assert!(!page.contains(load), "{load}");
+    }
+    for load in ["src=\"", "href=\"", "url("] {
+        for (at, _) in page.match_indices(load) {
+            let found = &page[at + load.len()..][..5];
+            assert_eq!(found, "data:", "{load}");
+        }
     }
 }
 
 #[test]
-fn ten_thousand_images_stay_under_one_megabyte() {
+fn the_policy_names_the_only_script() {
+    let page = run(20, 2, 2).page();
+    assert!(page.contains(
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-"
+    ));
+    assert!(!page.contains(" onclick=") && !page.contains("javascript:"));
+}
+
+#[test]
+fn every_figure_has_its_data_on_the_page_and_as_a_table() {
+    let mut run = run(60, 3, 2);
+    let names = [
+        "a, b".to_owned(),
+        "\"quoted\"".to_owned(),
+        "line\nfeed".to_owned(),
+    ];
+    run.images = images([3, 5, 4], 60, &names);
+    let page = render(&run.report()).unwrap();
+    let tables: Vec<&str> = page.tables.iter().map(|table| table.name).collect();
+    let all = [
+        "map",
+        "loss",
+        "distances",
+        "roc",
+        "mistakes",
+        "confusion",
+        "neighbours",
+    ];
+    assert_eq!(tables, all);
+    for table in &page.tables {
+        let link = super::pictures::data_link("text/csv;charset=utf-8", table.csv.as_bytes());
+        assert!(page.html.contains(&link), "{}", table.name);
+    }
+    let map = &page.tables[0].csv;
+    assert!(map.starts_with("image,class,x,y\n"));
+    for (image, name) in [
+        (0, "\"a, b\""),
+        (1, "\"\"\"quoted\"\"\""),
+        (2, "\"line\nfeed\""),
+    ] {
+        let place = &run.embeddings[2 * image..][..2];
+        let row = format!(
+            "\n{image},{name},{},{}\n",
+            f64::from(place[0]),
+            f64::from(place[1])
+        );
+        assert!(map.contains(&row), "{row}");
+    }
+    assert_eq!(
+        map.lines().count(),
+        1 + 60 + 20,
+        "a third of the rows takes two lines"
+    );
+}
+
+#[test]
+fn mistakes_are_the_pairs_on_the_wrong_side_the_worst_first() {
+    let mut run = run(6, 2, 1);
+    let pair = |first, second| Pair {
+        first,
+        second,
+        same: first % 2 == second % 2,
+    };
+    run.pairs = vec![
+        pair(0, 2),
+        pair(0, 1),
+        pair(1, 3),
+        pair(2, 3),
+        pair(4, 2),
+        pair(4, 5),
+    ];
+    run.distances = vec![0.36, 0.34, 0.9, 0.1, 0.35, 0.36];
+    let report = run.report();
+    assert_eq!(mistakes::worst(&report, true), [2, 0], "rejected");
+    assert_eq!(mistakes::worst(&report, false), [3, 1], "accepted");
+    let cells = confusion::cells(&report);
+    let counts = |a, b| (cells[&(a, b)].pairs, cells[&(a, b)].wrong);
+    assert_eq!(counts(0, 0), (2, 1));
+    assert_eq!(counts(0, 1), (3, 2));
+    assert_eq!(counts(1, 1), (1, 1));
+}
+
+#[test]
+fn neighbours_are_the_nearest_others() {
+    let mut run = run(5, 1, 1);
+    run.embeddings = vec![0.0, 5.0, -1.0, 2.0, 0.0];
+    let found = neighbours::nearest(&run.report(), 0);
+    assert_eq!(found, [(4, 0.0), (2, 1.0), (3, 2.0), (1, 5.0)]);
+}
+
+#[test]
+fn a_hundred_classes_of_coloured_images_of_any_shape_fit() {
+    let mut run = run(2500, 100, 128);
+    let names: Vec<String> = (0..100).map(|class| format!("class {class}")).collect();
+    run.images = images([3, 64, 48], 2500, &names);
+    let page = run.page();
+    assert!(page.len() < 5_000_000, "{} bytes", page.len());
+    assert!(page.contains("of 2,500 images") && page.contains("128 dimensions"));
+}
+
+#[test]
+fn ten_thousand_images_stay_under_two_megabytes() {
     for (classes, dim) in [(10, 2), (26, 64)] {
         let page = run(10_000, classes, dim).page();
-        assert!(page.len() < 1_000_000, "{} bytes", page.len());
+        assert!(page.len() < 2_000_000, "{} bytes", page.len());
         assert!(
             page.contains("of 10,000 images"),
             "says that it draws fewer"
@@ -178,8 +320,7 @@ fn edges_render() {
     let mut flat = run(20, 4, 2);
     flat.test_loss.clear();
     flat.train_loss = vec![(7, 0.0)];
-    flat.similar.fill(0.0);
-    flat.dissimilar.fill(0.0);
+    flat.distances.fill(0.0);
     let steps = flat.page().matches(">\n7\n</text>").count();
     assert_eq!(steps, 1, "the only step is named once");
 
@@ -196,11 +337,10 @@ fn edges_render() {
         test_loss: vec![],
         embeddings: vec![],
         dim: 2,
-        labels: vec![],
-        classes: vec![],
+        images: LabelledImages::new(ImageShape::MNIST, vec![], vec![], vec![]).unwrap(),
         roc: vec![],
-        similar: vec![],
-        dissimilar: vec![],
+        pairs: vec![],
+        distances: vec![],
     };
     nothing.page();
     let report = Report {
@@ -222,7 +362,10 @@ fn edges_render() {
 #[test]
 fn what_does_not_fit_together_is_refused_by_name() {
     let run = run(20, 4, 2);
-    let refusal = |report: Report| render(&report).unwrap_err().to_string();
+    let refusal = |report: Report| match render(&report) {
+        Ok(_) => "nothing refused".to_owned(),
+        Err(error) => error.to_string(),
+    };
     let short = refusal(Report {
         embeddings: &run.embeddings[1..],
         ..run.report()
@@ -231,14 +374,22 @@ fn what_does_not_fit_together_is_refused_by_name() {
         short.contains("39 embedding values") && short.contains("expected 40"),
         "{short}"
     );
-    let nameless = refusal(Report {
-        classes: &run.classes[..3],
+    let unpaired = refusal(Report {
+        distances: &run.distances[1..],
         ..run.report()
     });
-    assert!(
-        nameless.contains("label 3") && nameless.contains("3 classes"),
-        "{nameless}"
-    );
+    assert!(unpaired.contains("39 distances for 40 pairs"), "{unpaired}");
+    let stranger = Pair {
+        first: 20,
+        second: 0,
+        same: true,
+    };
+    let strange = refusal(Report {
+        pairs: &[stranger],
+        distances: &[0.5],
+        ..run.report()
+    });
+    assert!(strange.contains("20 images"), "{strange}");
     let diverged = refusal(Report {
         train_loss: &[(1, f64::INFINITY)],
         ..run.report()

@@ -27,6 +27,14 @@ fn a_run_leaves_the_files_of_a_run_folder_and_no_others() {
             "metrics.jsonl",
             "model.safetensors",
             "projector_config.pbtxt",
+            "report",
+            "report/confusion.csv",
+            "report/distances.csv",
+            "report/loss.csv",
+            "report/map.csv",
+            "report/mistakes.csv",
+            "report/neighbours.csv",
+            "report/roc.csv",
             "report.html",
             "sprite.png",
             "summary.json",
@@ -174,7 +182,7 @@ fn the_report_is_one_page_with_the_runs_figures() {
         .as_f64()
         .unwrap();
     assert!(page.contains(&format!("{auc:.4}")));
-    assert!(!page.contains("src=\"http") && !page.contains("<link"));
+    assert!(!page.contains("src=\"http") && !page.contains("<link rel=\"stylesheet"));
 }
 
 #[test]

@@ -73,7 +73,7 @@ def check_server(run, scalars):
     server = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tensorboard.main", "--logdir", str(run),
          "--host", "127.0.0.1", "--port", "0", "--load_fast", "false",
-         "--samples_per_plugin", "scalars=0"],
+         "--samples_per_plugin", "scalars=1000000"],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )
     try:

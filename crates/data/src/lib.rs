@@ -29,7 +29,7 @@ pub use loader::{ClassBatch, ClassLoader, PairBatch, PairLoader, Prefetch, batch
 pub use m_per_class::MPerClassSampler;
 pub use mnist_folder::mnist_folder;
 pub use pairs::{Pair, PairSampler, Pairing, balanced_pairs};
-pub use picture::{Picture, ink_side, picture_from_bytes, read_picture};
+pub use picture::{Picture, ink_side, is_picture_name, picture_from_bytes, read_picture};
 pub use random::{Purpose, stream};
 pub use source::{Dataset, Source};
 pub use split::hold_out;

@@ -118,6 +118,11 @@ pub fn picture_from_bytes(
     Ok(Picture { pixels, treatment })
 }
 
+/// Whether a file's name is that of a picture that can be read here: by its ending alone.
+pub fn is_picture_name(path: &Path) -> bool {
+    ImageFormat::from_path(path).is_ok_and(|format| format.reading_enabled())
+}
+
 /// The median, over `images`, of the longer side of the ink's bounding box in pixels: 20 for MNIST.
 ///
 /// Images without ink do not count; without any ink at all it is the image's shorter side.

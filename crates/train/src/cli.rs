@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use metrics::OperatingRule;
 
 use crate::config::Preset;
 use crate::device::DeviceChoice;
@@ -29,6 +31,8 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Tell whether two pictures show the same thing
     Verify(VerifyArgs),
+    /// Find the nearest pictures of a folder
+    Search(SearchArgs),
     /// Write embeddings of pictures, or of the test images
     Embed(EmbedArgs),
     /// Make a run's report.html again
@@ -92,6 +96,10 @@ pub struct FitArgs {
     /// Where all randomness comes from [default: 1]
     #[arg(long, value_name = "N")]
     pub seed: Option<u32>,
+    /// What the threshold is chosen for on validation pairs: accuracy, eer or far=RATE, such as
+    /// far=0.001, a false accept rate of at most 0.1% [default: accuracy]
+    #[arg(long, value_name = "POINT")]
+    pub at: Option<OperatingRule>,
     /// Any setting, by its name in config.toml, such as transform.shift=3; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -105,7 +113,7 @@ pub struct FitArgs {
         conflicts_with_all = [
             "data", "preset", "config", "epochs", "steps", "batch", "embedding", "margin",
             "loss", "miner", "classes_per_batch", "samples_per_class", "hold_out_classes", "variant",
-            "pairing", "learning_rate", "seed", "set", "out", "print_config",
+            "pairing", "learning_rate", "seed", "at", "set", "out", "print_config",
         ]
     )]
     pub resume: Option<PathBuf>,
@@ -162,12 +170,60 @@ pub struct VerifyArgs {
     /// A run folder, or a model.safetensors
     pub run: PathBuf,
     /// One picture, PNG or JPEG
-    pub first: PathBuf,
+    #[arg(required_unless_present = "pairs")]
+    pub first: Option<PathBuf>,
     /// The other
-    pub second: PathBuf,
+    #[arg(required_unless_present = "pairs")]
+    pub second: Option<PathBuf>,
+    /// Judge the pairs of a CSV file instead: columns a and b, and same (1 or 0) if the truth is known
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["first", "second", "exit_code"])]
+    pub pairs: Option<PathBuf>,
+    /// The folder that the list's paths start from [default: the list's own]
+    #[arg(long, value_name = "DIR", requires = "pairs")]
+    pub root: Option<PathBuf>,
+    /// The CSV file to write the list's results to [default: standard output]
+    #[arg(long, value_name = "FILE", requires = "pairs")]
+    pub out: Option<PathBuf>,
     /// The distance up to which two pictures show the same thing [default: the model's own]
-    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "D",
+        allow_negative_numbers = true,
+        conflicts_with = "at"
+    )]
     pub threshold: Option<f64>,
+    /// Take the threshold of another operating point on the model's validation pairs: accuracy, eer or
+    /// far=RATE
+    #[arg(long, value_name = "POINT")]
+    pub at: Option<OperatingRule>,
+    /// End with status 3 if the pictures show different things
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// How to speak.
+    #[command(flatten)]
+    pub voice: VoiceArgs,
+}
+
+/// Flags of `train search`.
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// A run folder, or a model.safetensors
+    pub run: PathBuf,
+    /// Pictures to find the nearest of
+    #[arg(required = true)]
+    pub queries: Vec<PathBuf>,
+    /// The folder to search, with its sub-folders
+    #[arg(long, value_name = "DIR")]
+    pub gallery: PathBuf,
+    /// Where to keep the folder's embeddings: a next search embeds only what is new or changed
+    #[arg(long, value_name = "FILE")]
+    pub index: Option<PathBuf>,
+    /// How many to find for each picture
+    #[arg(short, value_name = "N", default_value = "5")]
+    pub k: NonZeroUsize,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

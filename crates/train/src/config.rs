@@ -11,6 +11,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 use data::{DataError, Pairing, Source, TransformConfig};
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss, InBatchReduction, Margin, Variant};
+use metrics::OperatingRule;
 use model::LeNetConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -46,6 +47,16 @@ pub struct RunConfig {
     pub schedule: Schedule,
     /// What is trained.
     pub net: LeNetConfig,
+    /// How the threshold is chosen.
+    pub calibration: CalibrationConfig,
+}
+
+/// How the threshold is chosen on validation pairs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationConfig {
+    /// `accuracy`, `eer` or `far=RATE`.
+    pub at: OperatingRule,
 }
 
 /// How long a run is, and what is written down on the way.
@@ -247,6 +258,7 @@ impl Preset {
                     floor: 0.01,
                 },
                 net: LeNetConfig::relu(2),
+                calibration: CalibrationConfig::default(),
             },
             Self::Caffe => {
                 let base = Self::Default.config();
@@ -356,6 +368,15 @@ impl RunConfig {
                 "data.evaluation_pairs is {}; it must be at least 2, one of each kind, and at most \
                  {MOST_EVALUATION_PAIRS}",
                 self.data.evaluation_pairs
+            )));
+        }
+        // Half of the pairs are different.
+        let needed = self.calibration.at.different_pairs().saturating_mul(2);
+        if self.data.evaluation_pairs < needed {
+            return Err(usage(format!(
+                "calibration.at is {}, which takes {needed} evaluation pairs to tell, ten different \
+                 ones for each false accept that it allows; data.evaluation_pairs is {}",
+                self.calibration.at, self.data.evaluation_pairs
             )));
         }
         if self.seed > i64::MAX as u64 {
@@ -653,6 +674,8 @@ mod tests {
             ("loss.kind=triplets", "in-batch"),
             ("in_batch.miner=some", "hardest:N"),
             ("data.hold_out_classes=7", "`data.hold_out_classes`"),
+            ("calibration.at=best", "far=0.001"),
+            ("calibration.at=far=1e-4", "200000 evaluation pairs"),
             ("seed", "KEY=VALUE"),
         ] {
             let error = refusal(assignment);

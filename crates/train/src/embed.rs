@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use data::batch_of;
+use model::LeNet;
 
 use crate::cli::EmbedArgs;
 use crate::evaluation::Embedded;
 use crate::fit::load;
-use crate::pictures::Viewer;
+use crate::pictures;
 use crate::progress::Voice;
 use crate::run_folder::{RunFolder, write_whole};
 use crate::usage::usage;
@@ -25,24 +26,24 @@ struct Content {
 /// Embeds pictures, or the run's test images, and writes a safetensors file.
 pub fn embed(args: &EmbedArgs) -> Result<()> {
     let voice = Voice::new(args.voice.quiet, args.voice.json);
-    let viewer = Viewer::open(&args.run, &args.device.choice.open(voice)?)?;
+    let verifier = pictures::open(&args.run, &args.device.choice.open(voice)?)?;
     let content = if args.pictures.is_empty() {
-        test_images(args, &viewer)?
+        test_images(args, verifier.net())?
     } else {
-        let viewed = viewer.view(&args.pictures)?;
+        let pictures = verifier.read_all(&args.pictures)?;
         let names: Vec<String> = args
             .pictures
             .iter()
             .map(|path| path.display().to_string())
             .collect();
         Content {
-            input: viewed.input,
-            embeddings: viewed.embeddings,
+            input: verifier.input(&pictures)?,
+            embeddings: verifier.embed(&pictures)?.values().to_vec(),
             labels: None,
             header: HashMap::from([("pictures".into(), serde_json::to_string(&names)?)]),
         }
     };
-    let config = viewer.net.config();
+    let config = verifier.net().config();
     let [c, h, w] = config.input;
     let count = content.embeddings.len() / config.embedding;
     let tensor = |values, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
@@ -66,7 +67,7 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     Ok(())
 }
 
-fn test_images(args: &EmbedArgs, viewer: &Viewer) -> Result<Content> {
+fn test_images(args: &EmbedArgs, net: &LeNet) -> Result<Content> {
     if args.run.is_file() {
         return Err(usage(
             "a model file has no test images: give pictures, or the run folder it is from",
@@ -75,7 +76,7 @@ fn test_images(args: &EmbedArgs, viewer: &Viewer) -> Result<Content> {
     let config = RunFolder::open(&args.run)?.config()?;
     let test = load(&config)?.test;
     let transform = config.transform.evaluation();
-    let Embedded { values, labels, .. } = Embedded::new(&viewer.net, &test, &transform)?;
+    let Embedded { values, labels, .. } = Embedded::new(net, &test, &transform)?;
     Ok(Content {
         input: batch_of(&test, 0..test.len(), &transform),
         embeddings: values,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use data::{Compose, Dataset, LabelledImages, Pair, Purpose, balanced_pairs, batch_of, stream};
 use loss_kernel::ContrastiveLoss;
-use metrics::{OperatingRule, Retrieval, Roc, Verification, euclidean};
+use metrics::{Retrieval, Roc, Verification, euclidean};
 use model::{Calibration, LeNet};
 use serde::{Deserialize, Serialize};
 
@@ -162,16 +162,16 @@ impl Checkup {
     }
 }
 
-/// The threshold that `rule` chooses on validation pairs, and what it was chosen by.
+/// The threshold that the configuration asks for on validation pairs, and what it was chosen by.
 pub fn calibrate(
     net: &LeNet,
     config: &RunConfig,
     dataset: &Dataset,
     pairs: &EvaluationPairs,
-    rule: OperatingRule,
 ) -> Result<(f64, Calibration)> {
     let validation = Embedded::new(net, &dataset.validation, &config.transform.evaluation())?;
     let roc = roc(&validation, &pairs.validation)?;
+    let rule = config.calibration.at;
     let columns = roc.columns();
     let calibration = Calibration {
         at: rule.to_string(),
@@ -179,7 +179,8 @@ pub fn calibrate(
         same: columns.same,
         different: columns.different,
     };
-    Ok((rule.threshold(&roc)?, calibration))
+    // Where accepting nothing is best, just below the smallest distance may be just below 0.
+    Ok((rule.threshold(&roc)?.max(0.0), calibration))
 }
 
 /// What a trained network is worth.

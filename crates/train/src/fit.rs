@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
 use data::{Dataset, ImageShape, Purpose, ink_side, stream};
-use metrics::OperatingRule;
 use model::{LeNet, ModelFile, Preprocessing, weights};
 use serde::{Deserialize, Serialize};
 
@@ -308,13 +307,8 @@ impl Fit {
 
     /// Calibrates, judges and writes the results.
     fn conclude(&self, steps: u64, epoch: u64) -> Result<Summary> {
-        let (threshold, calibration) = calibrate(
-            self.trainer.net(),
-            &self.config,
-            &self.dataset,
-            &self.pairs,
-            OperatingRule::Accuracy,
-        )?;
+        let (threshold, calibration) =
+            calibrate(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
         let transform = &self.config.transform;
         let file = ModelFile {
             config: self.trainer.net().config().clone(),

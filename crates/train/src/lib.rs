@@ -26,6 +26,7 @@ mod report;
 mod run_folder;
 mod run_report;
 mod schedule;
+mod search;
 mod sheet;
 mod summary;
 mod trainer;

@@ -12,7 +12,7 @@ use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::progress::{Voice, print, tell};
 use crate::run_folder::RunFolder;
 use crate::usage::UsageError;
-use crate::{embed, evaluate, verify};
+use crate::{embed, evaluate, search, verify};
 
 /// Does what the command line asks. Where that fails it says why on standard error, and the exit
 /// code is 2 for a wrong use of the program and 1 for anything else.
@@ -22,7 +22,8 @@ pub fn run() -> ExitCode {
         None => fit(&cli.fit),
         Some(Command::Fit(args)) => fit(&args),
         Some(Command::Evaluate(args)) => evaluate::evaluate(&args).map(|()| ExitCode::SUCCESS),
-        Some(Command::Verify(args)) => verify::verify(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Verify(args)) => verify::verify(&args),
+        Some(Command::Search(args)) => search::search(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Embed(args)) => embed::embed(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Report(args)) => evaluate::report(&args).map(|()| ExitCode::SUCCESS),
     };
@@ -118,6 +119,9 @@ fn configure(args: &FitArgs) -> Result<RunConfig> {
     }
     if !args.hold_out_classes.is_empty() {
         overlay = overlay.set("data.hold_out_classes", args.hold_out_classes.clone())?;
+    }
+    if let Some(rule) = args.at {
+        overlay = overlay.set("calibration.at", rule.to_string())?;
     }
     for assignment in &args.set {
         overlay = overlay.assignment(assignment)?;

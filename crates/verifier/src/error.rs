@@ -1,5 +1,6 @@
 //! What can go wrong between a model file, pictures and a gallery.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -26,6 +27,26 @@ pub enum VerifierError {
     /// A picture that cannot be used.
     #[error(transparent)]
     Picture(#[from] DataError),
+    /// Pictures that cannot be used.
+    #[error("{} pictures cannot be used: {}", problems.len(), listed(problems))]
+    Pictures {
+        /// What is wrong with each.
+        problems: Vec<DataError>,
+    },
+    /// A folder without pictures.
+    #[error("{} has no pictures in it", path.display())]
+    NoPictures {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that cannot be looked into.
+    #[error("cannot look into {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A model without a threshold, so without verdicts.
     #[error(
         "the model has no threshold: its run was not finished; choose one with `with_threshold`"
@@ -86,7 +107,7 @@ pub enum VerifierError {
         problem: String,
     },
     /// A gallery of another network, whose distances would mean nothing.
-    #[error("the gallery {} was made with another model: make it again with this one", path.display())]
+    #[error("the gallery {} was made with another model: delete it, or name another file", path.display())]
     OtherModel {
         /// The file.
         path: PathBuf,
@@ -105,4 +126,15 @@ pub enum VerifierError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+fn listed(problems: &[DataError]) -> String {
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|problem| match problem.source() {
+            Some(source) => format!("{problem} ({source})"),
+            None => problem.to_string(),
+        })
+        .collect();
+    texts.join("; ")
 }

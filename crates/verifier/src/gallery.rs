@@ -2,8 +2,10 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use metrics::euclidean;
 use rayon::prelude::*;
@@ -14,12 +16,13 @@ use serde::Serialize;
 use crate::{Embeddings, Result, Verifier, VerifierError};
 
 const KIND: &str = "gallery";
+/// Pictures read at once.
+const READ: usize = 4096;
 const FORMAT_VERSION: &str = "1.0";
 
 /// Embeddings with a name each, to be searched.
 ///
-/// A search compares with every row: exact, and at a hundred thousand rows still a matter of
-/// milliseconds.
+/// A search compares with every row, so it is exact.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gallery {
     names: Vec<String>,
@@ -52,7 +55,59 @@ impl Gallery {
         Self::with_stamps(verifier, names, stamps, embeddings)
     }
 
-    pub(crate) fn with_stamps(
+    /// The pictures in a folder and its sub-folders, under their paths from there on.
+    ///
+    /// A picture that `known` has with the same size and time of change is taken from it. Files whose
+    /// names do not end as pictures' do are left out; links to folders are not followed. Returns the
+    /// number of pictures that had to be embedded, too.
+    ///
+    /// # Errors
+    /// [`VerifierError::Folder`] if the folder cannot be read, [`VerifierError::NoPictures`] if it has
+    /// none, and those of [`Verifier::read_all`].
+    pub fn of_folder(
+        verifier: &Verifier,
+        folder: &Path,
+        known: Option<&Self>,
+    ) -> Result<(Self, usize)> {
+        let found = pictures_in(folder)?;
+        if found.is_empty() {
+            return Err(VerifierError::NoPictures {
+                path: folder.into(),
+            });
+        }
+        let known = known.filter(|known| verifier.fingerprint().is_ok_and(|f| f == known.model));
+        let known: HashMap<_, _> = known
+            .into_iter()
+            .flat_map(|known| {
+                let entries = known.names.iter().zip(&known.stamps);
+                entries.zip(known.embeddings.rows())
+            })
+            .collect();
+        let row = |(name, stamp)| known.get(&(name, stamp)).copied();
+        let new: Vec<_> = found
+            .iter()
+            .filter(|(name, stamp)| row((name, stamp)).is_none())
+            .map(|(name, _)| folder.join(name))
+            .collect();
+        let mut embedded = Vec::with_capacity(new.len() * verifier.dimension());
+        // Not all pictures at once: those of a large network take some KB each.
+        for paths in new.chunks(READ) {
+            let embeddings = verifier.embed(&verifier.read_all(paths)?)?;
+            embedded.extend_from_slice(embeddings.values());
+        }
+        let mut embedded = embedded.chunks_exact(verifier.dimension());
+        let mut values = Vec::with_capacity(found.len() * verifier.dimension());
+        for (name, stamp) in &found {
+            let known = row((name, stamp)).or_else(|| embedded.next());
+            values.extend_from_slice(known.unwrap_or_default());
+        }
+        let (names, stamps) = found.into_iter().unzip();
+        let embeddings = Embeddings::new(values, verifier.dimension())?;
+        let gallery = Self::with_stamps(verifier, names, stamps, embeddings)?;
+        Ok((gallery, new.len()))
+    }
+
+    fn with_stamps(
         verifier: &Verifier,
         names: Vec<String>,
         stamps: Vec<String>,
@@ -170,7 +225,7 @@ impl Gallery {
             })
     }
 
-    /// Writes the gallery to a file, whole or not at all.
+    /// Writes the gallery to a file, whole or not at all, and its folder if need be.
     ///
     /// # Errors
     /// [`VerifierError::File`].
@@ -182,9 +237,13 @@ impl Gallery {
             _ => Path::new("."),
         };
         let write = || {
-            let mut file = tempfile::Builder::new()
-                .prefix(".writing-")
-                .tempfile_in(folder)?;
+            fs::create_dir_all(folder)?;
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(".writing-");
+            // A temporary file is its owner's alone; a gallery is as readable as any new file.
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let mut file = builder.tempfile_in(folder)?;
             file.write_all(&bytes)?;
             file.as_file().sync_all()?;
             file.persist(path)?;
@@ -203,7 +262,7 @@ impl Gallery {
     /// or damaged, [`VerifierError::OtherModel`] if another network has made it.
     pub fn open(path: impl AsRef<Path>, verifier: &Verifier) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| VerifierError::File {
+        let bytes = fs::read(path).map_err(|source| VerifierError::File {
             path: path.into(),
             source,
         })?;
@@ -216,6 +275,40 @@ impl Gallery {
         }
         Ok(gallery)
     }
+}
+
+/// The pictures' paths from `folder` on, sorted, each with its size and time of change.
+fn pictures_in(folder: &Path) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        let mut look = || -> io::Result<()> {
+            for entry in fs::read_dir(&next)? {
+                let entry = entry?;
+                let path = entry.path();
+                if entry.file_type()?.is_dir() {
+                    folders.push(path);
+                } else if data::is_picture_name(&path) {
+                    let about = fs::metadata(&path)?;
+                    let changed = about.modified()?.duration_since(UNIX_EPOCH);
+                    let changed = changed.unwrap_or_default().as_nanos();
+                    let name = path.strip_prefix(folder).unwrap_or(&path);
+                    let name = name.to_str().ok_or_else(|| {
+                        let problem = format!("{} has a name that is not UTF-8", path.display());
+                        io::Error::new(io::ErrorKind::InvalidData, problem)
+                    })?;
+                    found.push((name.to_string(), format!("{} {changed}", about.len())));
+                }
+            }
+            Ok(())
+        };
+        look().map_err(|source| VerifierError::Folder {
+            path: next.clone(),
+            source,
+        })?;
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A gallery, or what is wrong with the bytes.

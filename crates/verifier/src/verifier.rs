@@ -10,6 +10,7 @@ use data::{
 };
 use metrics::{OperatingRule, Roc, RocColumns, euclidean, is_same};
 use model::{LeNet, ModelFile, weights};
+use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -137,6 +138,11 @@ impl Verifier {
         self.file.threshold
     }
 
+    /// The network itself.
+    pub fn net(&self) -> &LeNet {
+        &self.net
+    }
+
     /// What the model file says besides the weights.
     pub fn model(&self) -> &ModelFile {
         &self.file
@@ -180,6 +186,29 @@ impl Verifier {
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Picture> {
         let ink_side = self.file.preprocessing.ink_side;
         Ok(read_picture(path.as_ref(), self.shape, ink_side)?)
+    }
+
+    /// Reads many picture files, on all cores.
+    ///
+    /// # Errors
+    /// [`VerifierError::Pictures`], which names every file that cannot be used.
+    pub fn read_all<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Result<Vec<Picture>> {
+        let ink_side = self.file.preprocessing.ink_side;
+        let read = |path: &P| read_picture(path.as_ref(), self.shape, ink_side);
+        let read: Vec<_> = paths.par_iter().map(read).collect();
+        let mut pictures = Vec::with_capacity(paths.len());
+        let mut problems = Vec::new();
+        for picture in read {
+            match picture {
+                Ok(picture) => pictures.push(picture),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        match problems.len() {
+            0 => Ok(pictures),
+            1 => Err(problems.remove(0).into()),
+            _ => Err(VerifierError::Pictures { problems }),
+        }
     }
 
     /// As [`read`](Self::read), of a picture file's bytes; errors call it `name`.

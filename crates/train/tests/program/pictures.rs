@@ -106,6 +106,157 @@ fn a_model_file_alone_is_enough_to_verify_with() {
 }
 
 #[test]
+fn a_different_pair_has_an_exit_code_where_asked() {
+    let scratch = Scratch::with_run();
+    scratch.save("a.png", &digit(0, 0));
+    scratch.save("b.png", &digit(1, 0));
+    for (flags, code) in [("", 0), ("--exit-code", 3)] {
+        let ended = scratch.train(&format!("verify run a.png b.png --threshold 0 {flags}"));
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+        assert!(ended.stdout.starts_with("different:"), "{}", ended.stdout);
+    }
+    scratch.succeeds("verify run a.png a.png --exit-code");
+}
+
+#[test]
+fn another_operating_point_moves_the_threshold() {
+    let scratch = Scratch::with_run();
+    scratch.save("a.png", &digit(0, 0));
+    let verdict = |flags: &str| -> Value {
+        let ended = scratch.succeeds(&format!("verify run a.png a.png --json {flags}"));
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let threshold = |flags: &str| verdict(flags)["threshold"].as_f64().unwrap();
+    assert_eq!(threshold("--at accuracy"), threshold(""));
+    // Of 200 different pairs, 10 and 100 may pass.
+    assert!(threshold("--at far=0.05") < threshold("--at far=0.5"));
+    let far = verdict("--at far=0.05")["far_at_threshold"]
+        .as_f64()
+        .unwrap();
+    assert!(far <= 0.05 && far > 0.0, "{far}");
+    let words = ["--at far=0.001", "10000 different pairs", "there are 200"];
+    scratch.refuses(2, "verify run a.png a.png --at far=0.001", &words);
+    scratch.refuses_usage("verify run a.png a.png --at best", &["far=RATE"]);
+}
+
+#[test]
+fn a_list_of_pairs_is_judged_as_its_pairs_are() {
+    let scratch = Scratch::with_run();
+    std::fs::create_dir(scratch.path("faces")).unwrap();
+    for class in 0..4 {
+        for nth in 0..2 {
+            scratch.save(&format!("faces/{class}-{nth}.png"), &digit(class, nth));
+        }
+    }
+    let mut list = String::from("same,b,a\n");
+    for class in 0..4 {
+        let other = (class + 1) % 4;
+        list += &format!("1,{class}-1.png,{class}-0.png\n0, {other}-0.png ,{class}-0.png\n");
+    }
+    scratch.write("pairs.csv", &list);
+    let ended = scratch.succeeds("verify run --pairs pairs.csv --root faces");
+    let rows: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!((rows.len(), rows[0]), (9, "a,b,distance,same,expected"));
+    let one = scratch.verify("faces/0-0.png", "faces/0-1.png");
+    let cells: Vec<&str> = rows[1].split(',').collect();
+    let distance: f64 = cells[2].parse().unwrap();
+    assert!((distance - one["distance"].as_f64().unwrap()).abs() < 1e-5);
+    assert_eq!(cells[3], one["same"].to_string());
+    let right = rows[1..].iter().filter(|row| {
+        let cells: Vec<&str> = row.split(',').collect();
+        cells[3] == cells[4]
+    });
+    let accuracy = format!("{:.2}% right", 100.0 * right.count() as f64 / 8.0);
+    assert!(ended.stderr.contains(&accuracy), "{}", ended.stderr);
+
+    scratch.write("one-kind.csv", "a,b,same\n0-0.png,1-0.png,0\n");
+    let ended = scratch.succeeds("verify run --pairs one-kind.csv --root faces");
+    assert_eq!(ended.stdout.lines().count(), 2);
+    assert!(ended.stderr.contains("no figures"), "{}", ended.stderr);
+
+    scratch.write("faces/list.csv", "a,b\n0-0.png,1-0.png\n");
+    scratch.succeeds("verify run --pairs faces/list.csv --out out/results.csv");
+    assert_eq!(scratch.text("out/results.csv").lines().count(), 2);
+}
+
+#[test]
+fn what_is_wrong_with_a_list_is_named() {
+    let scratch = Scratch::with_run();
+    scratch.save("a.png", &digit(0, 0));
+    for (list, code, words) in [
+        (
+            "a,b\na.png,x.png\na.png,y.png\n",
+            1,
+            &["2 pictures", "x.png", "y.png"][..],
+        ),
+        (
+            "a,b,same\na.png,a.png,1\na.png,a.png,maybe\n",
+            2,
+            &["line 3", "`maybe`"],
+        ),
+        ("a,b\na.png\n", 1, &["line: 2"]),
+        ("a,b\na.png,\n", 2, &["line 2"]),
+        ("left,right\na.png,a.png\n", 2, &["left,right", "a and b"]),
+        ("a,b\n", 2, &["no pairs"]),
+    ] {
+        scratch.write("pairs.csv", list);
+        scratch.refuses(code, "verify run --pairs pairs.csv", words);
+    }
+    scratch.refuses(1, "verify run --pairs none.csv", &["none.csv"]);
+    scratch.refuses_usage("verify run a.png --pairs none.csv", &["--pairs"]);
+    scratch.refuses_usage("verify run a.png", &["required"]);
+}
+
+#[test]
+fn a_search_finds_the_picture_itself_first_and_keeps_its_index() {
+    let scratch = Scratch::with_run();
+    std::fs::create_dir_all(scratch.path("gallery/more")).unwrap();
+    for class in 0..3 {
+        scratch.save(&format!("gallery/{class}.png"), &digit(class, 0));
+        scratch.save(&format!("gallery/more/{class}.png"), &digit(class, 1));
+    }
+    let search = "search run gallery/more/2.png --gallery gallery --index i.safetensors -k 2";
+    let first = scratch.succeeds(&format!("{search} --json"));
+    let found: Value = serde_json::from_str(&first.stdout).unwrap();
+    assert_eq!(found["neighbours"].as_array().unwrap().len(), 2);
+    assert_eq!(found["neighbours"][0]["name"], "more/2.png");
+    assert!(found["neighbours"][0]["distance"].as_f64().unwrap() < 1e-5);
+
+    let again = scratch.succeeds(search);
+    assert!(
+        again
+            .stderr
+            .contains("6 pictures in gallery, 0 of them new"),
+        "{}",
+        again.stderr
+    );
+    scratch.save("gallery/new.png", &digit(9, 0));
+    let again = scratch.succeeds(search);
+    assert!(
+        again
+            .stderr
+            .contains("7 pictures in gallery, 1 of them new"),
+        "{}",
+        again.stderr
+    );
+
+    scratch.write("i.safetensors", scratch.read("run/model.safetensors"));
+    scratch.refuses(1, search, &["i.safetensors", "no gallery"]);
+    scratch.refuses(
+        1,
+        "search run gallery/0.png --gallery nowhere",
+        &["nowhere"],
+    );
+    scratch.write("gallery/torn.png", "no picture");
+    scratch.refuses(
+        1,
+        "search run gallery/0.png --gallery gallery",
+        &["torn.png"],
+    );
+    scratch.refuses_usage("search run gallery/0.png --gallery gallery -k 0", &["-k"]);
+}
+
+#[test]
 fn embed_writes_the_embeddings_of_pictures_that_verify_compares() {
     let scratch = Scratch::with_run();
     scratch.save("a.png", &on_paper(&digit(4, 0)));

@@ -107,5 +107,6 @@ with sync_playwright() as playwright:
     page.goto(address)
     assert page.locator("figure svg[role=img]").count() == 5 and page.locator("#results td").count() > 0
     assert not page.get_by_role("button").count(), "a button that does nothing"
+    assert not page.locator("#map-keys").is_visible(), "a hint that is not true"
     browser.close()
 print(f"{run / 'report.html'} works on a desktop and a phone, in light and dark, and without scripts")

@@ -92,8 +92,8 @@ pub fn render(report: &Report) -> Result<Page> {
         distances::figure(report)?,
         roc::figure(report)?,
         mistakes::figure(report)?,
-        confusion::figure(report)?,
         neighbours::figure(report)?,
+        confusion::figure(report)?,
     ];
     Ok(Page {
         html: page::page(report, &figures),

@@ -98,7 +98,7 @@ fn facts(
                 count("test")
             ),
         ),
-        fact("classes", classes(&dataset.train)),
+        fact("trained on", classes(&dataset.train)),
         fact(
             "network",
             format!("{}, embedding {}", layers.join(", "), net.embedding),
@@ -130,7 +130,7 @@ fn classes(train: &LabelledImages) -> String {
     let present = || counts.iter().filter(|count| **count > 0);
     match (present().min(), present().max()) {
         (Some(least), Some(most)) => format!(
-            "{}, of {least} to {most} training images each",
+            "{} classes, of {least} to {most} images each",
             present().count()
         ),
         _ => "none".to_owned(),

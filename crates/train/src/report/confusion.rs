@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use metrics::is_same;
 
 use super::chart::Figure;
+use super::pictures::present;
 use super::table::Table;
 use super::{Report, count, percent};
 
@@ -45,9 +46,10 @@ pub fn cells(report: &Report) -> BTreeMap<(usize, usize), Cell> {
 pub fn figure(report: &Report) -> Result<Figure> {
     let cells = cells(report);
     let classes = report.images.classes();
-    let few = classes.len() <= FEW_CLASSES;
+    let present = present(report.images);
+    let few = present.len() <= FEW_CLASSES;
     let chart = if few {
-        heat_table(classes, &cells)
+        heat_table(classes, &present, &cells)
     } else {
         worst(classes, &cells)
     };
@@ -81,21 +83,25 @@ pub fn figure(report: &Report) -> Result<Figure> {
     })
 }
 
-fn heat_table(classes: &[String], cells: &BTreeMap<(usize, usize), Cell>) -> Markup {
+fn heat_table(
+    classes: &[String],
+    present: &[usize],
+    cells: &BTreeMap<(usize, usize), Cell>,
+) -> Markup {
     let highest = cells.values().map(|cell| cell.rate()).fold(0.0, f64::max);
     html! {
         div.scroll tabindex="0" role="region" aria-label="Wrong verdicts by pair of classes" {
             table.heat {
-                thead { tr { td {} @for class in classes { th scope="col" { (class) } } } }
+                thead { tr { td {} @for &class in present { th scope="col" { (classes[class]) } } } }
                 tbody {
-                    @for (a, class) in classes.iter().enumerate() {
+                    @for &a in present {
                         tr {
-                            th scope="row" { (class) }
-                            @for b in 0..classes.len() {
+                            th scope="row" { (classes[a]) }
+                            @for &b in present {
                                 @match cells.get(&(a.min(b), a.max(b))) {
                                     Some(cell) => td.itself[a == b]
                                         style=(format!("--heat:{:.0}%", 60.0 * cell.rate() / highest.max(1e-9)))
-                                        title=(format!("{} and {}: {} of {} pairs wrong", class, classes[b], cell.wrong, count(cell.pairs)))
+                                        title=(format!("{} and {}: {} of {} pairs wrong", classes[a], classes[b], cell.wrong, count(cell.pairs)))
                                         { (short(cell.rate())) },
                                     None => td { "–" },
                                 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::chart::{self, ASPECT, Axis, Figure, Key, Mark, Marker, PX};
 use super::ink::{CLASSES, Ink, TEXT};
-use super::pictures::{class_of, data_link};
+use super::pictures::{class_of, data_link, present};
 use super::table::Table;
 use super::thinning::even_over_classes;
 use super::{Report, count, percent, principal_axes};
@@ -39,6 +39,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
         .map(|&i| &report.embeddings[i * report.dim..][..report.dim])
         .collect();
     let labels: Vec<usize> = drawn.iter().map(|&i| images.labels()[i] as usize).collect();
+    let present = present(images);
     let strip = report.dim == 1;
 
     let mut note = String::new();
@@ -83,7 +84,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
     let description = format!(
         "Scatter chart of {} test images by their embedding, one colour and label for each of {} classes.",
         count(drawn.len()),
-        classes.len()
+        present.len()
     );
     let mut spots = Vec::new();
     let svg = chart::draw(&description, x, y, |canvas| {
@@ -92,7 +93,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
             let (marker, ink) = look(class);
             chart::mark(canvas, marker, place, 2.5, ink.rgb().mix(0.6))?;
         }
-        let size = if classes.len() <= FEW_CLASSES {
+        let size = if present.len() <= FEW_CLASSES {
             15.0
         } else {
             12.0
@@ -148,7 +149,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
             }
         }
         script #points type="application/json" { (PreEscaped(data)) }
-        p.csv #map-keys {
+        p.csv #map-keys hidden {
             "Point at the map or touch it to see an image. With the keyboard, arrows go to the next \
              image that way, Page Up and Page Down go through all, Escape closes."
         }
@@ -156,14 +157,13 @@ pub fn figure(report: &Report) -> Result<Figure> {
     Ok(Figure {
         heading: "Map of the embedding",
         charts: vec![html! { div { (map) } }.into_string()],
-        keys: classes
-            .iter()
-            .enumerate()
-            .map(|(class, name)| {
+        keys: present
+            .into_iter()
+            .map(|class| {
                 let (marker, ink) = look(class);
                 Key {
                     mark: Mark::Point(marker, ink),
-                    text: name.clone(),
+                    text: classes[class].clone(),
                 }
             })
             .collect(),

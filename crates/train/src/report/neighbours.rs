@@ -48,12 +48,14 @@ pub fn figure(report: &Report) -> Result<Figure> {
     }
     Ok(Figure {
         heading: "Nearest neighbours",
-        charts: vec![html! { div { @for row in shown { (row) } } }.into_string()],
+        charts: shown
+            .chunks(shown.len().div_ceil(2).max(1))
+            .map(|part| html! { div { @for row in part { (row) } } }.into_string())
+            .collect(),
         keys: Vec::new(),
         caption: format!(
-            "A test image of each of {} classes, framed, and the {NEIGHBOURS} other test images \
-             nearest to it in the embedding, the nearest first. ✗ marks another class.",
-            queries.len()
+            "Test images, framed, and the {NEIGHBOURS} others nearest to each in the embedding, the \
+             nearest first. ✗ marks another class."
         ),
         table: Table::new(
             "neighbours",

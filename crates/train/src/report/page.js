@@ -79,6 +79,7 @@
     End: () => last,
   };
   if (last >= 0) {
+    document.getElementById("map-keys").hidden = false;
     svg.addEventListener("pointermove", under);
     svg.addEventListener("pointerdown", under);
     svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());

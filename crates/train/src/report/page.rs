@@ -40,8 +40,8 @@ pub fn page(report: &Report, figures: &[Figure]) -> String {
                         section { h2 { "The run" } (table("facts", report.facts)) }
                     }
                     @for figure in figures { (section(figure)) }
-                    section.wide {
-                        details {
+                    section {
+                        details open {
                             summary { "config.toml, all that is needed to repeat the run" }
                             pre #config tabindex="0" { (report.config) }
                             p.csv { (copy("config", "Copy config.toml")) }

@@ -24,6 +24,14 @@ pub fn picture(images: &LabelledImages, index: usize) -> Result<Markup> {
     })
 }
 
+/// The classes that there are images of; of a data set with classes held out, not all.
+pub fn present(images: &LabelledImages) -> Vec<usize> {
+    let counts = images.class_counts();
+    (0..counts.len())
+        .filter(|&class| counts[class] > 0)
+        .collect()
+}
+
 /// The name of an image's class.
 pub fn class_of(images: &LabelledImages, index: usize) -> &str {
     &images.classes()[images.labels()[index] as usize]

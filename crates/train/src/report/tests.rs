@@ -200,8 +200,8 @@ fn every_figure_has_its_data_on_the_page_and_as_a_table() {
         "distances",
         "roc",
         "mistakes",
-        "confusion",
         "neighbours",
+        "confusion",
     ];
     assert_eq!(tables, all);
     for table in &page.tables {

@@ -14,7 +14,7 @@ use crate::ImageShape;
 pub enum DataError {
     /// A string that names no data source.
     #[error(
-        "`{found}` names no data set; give `digits` (embedded) or `mnist:DIR` (a folder of MNIST-format files)"
+        "`{found}` names no data set; give `digits` (embedded), `mnist:DIR` (a folder of MNIST-format files) or `folder:DIR` (pictures, one sub-folder a class)"
     )]
     UnknownSource { found: String },
     /// A string that names no way of pairing.
@@ -22,7 +22,7 @@ pub enum DataError {
     UnknownPairing { found: String },
 
     /// A path that is missing, closed to us or not a folder, where a folder is needed.
-    #[error("{} is not a folder that can be opened; give the one that holds the four MNIST-format files", path.display())]
+    #[error("{} is not a folder that can be opened", path.display())]
     NotAFolder { path: PathBuf },
     /// Files of a data set that are not in its folder.
     #[error("{} lacks {}; each may be gzip'd (.gz) and spelt with `.idx` for `-idx`", folder.display(), missing.join(", "))]
@@ -150,8 +150,32 @@ pub enum DataError {
     )]
     OtherImages { sampler: usize, images: usize },
 
-    /// A file that is not a PNG or JPEG picture, or is damaged.
-    #[error("{} cannot be read as a PNG or JPEG picture", path.display())]
+    /// A folder that should have one sub-folder a class.
+    #[error("{} has no sub-folders; a folder of pictures has one for each class, named after it", folder.display())]
+    NoClasses { folder: PathBuf },
+    /// A folder in which nothing can be read as a picture.
+    #[error("there is no picture to be read in {}", folder.display())]
+    NoPictures { folder: PathBuf },
+    /// `train` and `test` among other sub-folders: a split, or two classes of these names?
+    #[error("{} has the sub-folders train and test, which would be a split of its pictures, beside `{other}`; take one or the other away", folder.display())]
+    MixedSplit { folder: PathBuf, other: String },
+    /// A class whose name cannot be written down.
+    #[error("{} has a name that is not UTF-8; a class needs one that is", path.display())]
+    ClassName { path: PathBuf },
+    /// Pictures that cannot be read, each with its reason.
+    #[error("{} of {pictures} pictures cannot be read; mend them, or leave them out with --skip-corrupt (data.skip_corrupt = true): {}", faults.len(), faults.join("; "))]
+    CorruptPictures {
+        pictures: usize,
+        faults: Vec<String>,
+    },
+    /// No room, or no right, to keep pixels in a file.
+    #[error(
+        "cannot keep the pictures' pixels in a file of {bytes} bytes in the temporary folder; TMPDIR may name another"
+    )]
+    PixelFile { bytes: u64, source: io::Error },
+
+    /// A file that is no picture of a known format, or is damaged.
+    #[error("{} cannot be read as a picture; BMP, GIF, JPEG, PNG, PNM, QOI, TIFF and WebP can", path.display())]
     Picture {
         path: PathBuf,
         source: image::ImageError,

@@ -1,6 +1,9 @@
-//! Labelled images in memory, as bytes.
+//! Labelled images, as bytes.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use crate::pixel_file::MappedPixels;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,12 +67,34 @@ impl fmt::Display for ImageShape {
 }
 
 /// N images of one shape, each with the number of its class.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct LabelledImages {
     shape: ImageShape,
-    pixels: Vec<u8>,
+    pixels: Pixels,
     labels: Vec<u32>,
     classes: Vec<String>,
+}
+
+/// Where the pixels are.
+#[derive(Clone, Debug)]
+enum Pixels {
+    /// (N, C, H, W) in memory.
+    Memory(Vec<u8>),
+    /// In a file, shared with other sets of images.
+    Mapped {
+        file: MappedPixels,
+        /// (N,): the place of each image among the file's.
+        places: Vec<usize>,
+    },
+}
+
+impl PartialEq for LabelledImages {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape
+            && self.labels == other.labels
+            && self.classes == other.classes
+            && (0..self.len()).all(|i| self.image(i) == other.image(i))
+    }
 }
 
 impl LabelledImages {
@@ -100,10 +125,26 @@ impl LabelledImages {
         }
         Ok(Self {
             shape,
-            pixels,
+            pixels: Pixels::Memory(pixels),
             labels,
             classes,
         })
+    }
+
+    /// All images of `file`, of `shape`, a label for each.
+    pub(crate) fn mapped(
+        shape: ImageShape,
+        file: MappedPixels,
+        labels: Vec<u32>,
+        classes: Vec<String>,
+    ) -> Self {
+        let places = (0..labels.len()).collect();
+        Self {
+            shape,
+            pixels: Pixels::Mapped { file, places },
+            labels,
+            classes,
+        }
     }
 
     /// Number of images, N.
@@ -127,12 +168,22 @@ impl LabelledImages {
     /// If `i` is not below [`len`](Self::len), as slice indexing does.
     pub fn image(&self, i: usize) -> &[u8] {
         let values = self.shape.values();
-        &self.pixels[i * values..(i + 1) * values]
+        let (pixels, place) = match &self.pixels {
+            Pixels::Memory(pixels) => (pixels.as_slice(), i),
+            Pixels::Mapped { file, places } => (file.bytes(), places[i]),
+        };
+        &pixels[place * values..(place + 1) * values]
     }
 
-    /// Pixels of all images, (N, C, H, W).
-    pub fn pixels(&self) -> &[u8] {
-        &self.pixels
+    /// Pixels of all images, (N, C, H, W); copied where they are not in memory.
+    pub fn pixels(&self) -> Cow<'_, [u8]> {
+        match &self.pixels {
+            Pixels::Memory(pixels) => pixels.into(),
+            Pixels::Mapped { .. } => (0..self.len())
+                .flat_map(|i| self.image(i))
+                .copied()
+                .collect(),
+        }
     }
 
     /// Each image's class, an index into [`classes`](Self::classes).
@@ -154,15 +205,25 @@ impl LabelledImages {
         counts
     }
 
-    /// A copy of the images at `indices`, in that order, with all classes kept.
+    /// The images at `indices`, in that order, with all classes kept: a copy where they are in
+    /// memory, a view of the same file where they are in one.
     ///
     /// # Panics
     /// If an index is not below [`len`](Self::len).
     pub fn select(&self, indices: &[usize]) -> Self {
-        let mut pixels = Vec::with_capacity(indices.len() * self.shape.values());
-        for &i in indices {
-            pixels.extend_from_slice(self.image(i));
-        }
+        let pixels = match &self.pixels {
+            Pixels::Memory(_) => {
+                let mut pixels = Vec::with_capacity(indices.len() * self.shape.values());
+                for &i in indices {
+                    pixels.extend_from_slice(self.image(i));
+                }
+                Pixels::Memory(pixels)
+            }
+            Pixels::Mapped { file, places } => Pixels::Mapped {
+                file: file.clone(),
+                places: indices.iter().map(|&i| places[i]).collect(),
+            },
+        };
         Self {
             shape: self.shape,
             pixels,
@@ -191,7 +252,7 @@ mod tests {
         let images =
             LabelledImages::new(SHAPE, vec![0, 1, 2, 3, 4, 5], vec![2, 0, 1], names(4)).unwrap();
         let selected = images.select(&[2, 0, 2]);
-        assert_eq!(selected.pixels(), [4, 5, 0, 1, 4, 5]);
+        assert_eq!(*selected.pixels(), [4, 5, 0, 1, 4, 5]);
         assert_eq!(selected.labels(), [1, 2, 1]);
         assert_eq!(selected.image(1), [0, 1]);
         assert_eq!(selected.class_counts(), [0, 2, 1, 0]);

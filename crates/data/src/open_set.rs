@@ -55,18 +55,20 @@ impl Dataset {
             validation: part(&self.validation, false),
             test: part(&self.test, true),
             closed_test: Some(part(&self.test, false)),
-            name: self.name,
+            ..self
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{DataError, Dataset, LabelledImages, Source};
+    use crate::{DataError, Dataset, FolderOptions, LabelledImages, Source};
 
     fn open(held_out: &[&str]) -> Result<Dataset, DataError> {
         let held_out: Vec<String> = held_out.iter().map(ToString::to_string).collect();
-        Source::Digits.load(0.1, 1)?.open_set(&held_out)
+        Source::Digits
+            .load(0.1, 1, &FolderOptions::default())?
+            .open_set(&held_out)
     }
 
     #[test]

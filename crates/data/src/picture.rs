@@ -5,6 +5,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::imageops::{self, FilterType};
+use image::metadata::Orientation;
 use image::{
     DynamicImage, GenericImageView, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits,
     Luma, Pixel, Rgb, Rgba,
@@ -37,20 +38,46 @@ impl AsRef<Picture> for Picture {
     }
 }
 
-/// Reads a PNG or JPEG (by content, not by name) as an image of `shape`.
+/// How a picture is fitted to the size of the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// As MNIST's makers did with drawings: light ink on 0, its bounding box scaled so that the longer
+    /// side takes this many pixels, its centre of mass in the middle.
+    Ink(u32),
+    /// The whole picture, its sides in proportion, as large as fits and in the middle; what it leaves
+    /// free takes the median colour of its border.
+    Letterbox,
+}
+
+impl From<Option<u32>> for Framing {
+    /// As a model file has it: the ink's side, or none where pictures are not cropped to it.
+    fn from(ink_side: Option<u32>) -> Self {
+        ink_side.map_or(Self::Letterbox, Self::Ink)
+    }
+}
+
+/// Reads a picture file (by content, not by name) as an image of `shape`.
 ///
-/// Transparent parts are laid on white; one channel takes luminance; ink darker than the
-/// background, which is the median of the border's pixels, is inverted. A picture of the shape's
-/// size is then taken as it is. Any other is treated as MNIST's makers did: the background goes to
-/// 0, the ink's bounding box is scaled so that its longer side takes `ink_side` pixels, and its
-/// centre of mass goes to the centre of the frame; strokes that
-/// scaling makes faint get their brightness back. EXIF orientation is ignored.
+/// It is turned as its EXIF orientation says, transparent parts are laid on white, and one channel
+/// takes luminance. Of an animation the first frame counts. Then it is framed.
+///
+/// [`Framing::Letterbox`] changes nothing else, and nothing at all in a picture of the shape's size.
+///
+/// [`Framing::Ink`] inverts ink that is darker than the background, which is the median of the
+/// border's pixels. A picture of the shape's size is then taken as it is. In any other the background
+/// goes to 0, the ink is cropped, scaled and centred, and strokes that scaling makes faint get their
+/// brightness back.
 ///
 /// # Errors
 /// [`DataError::Read`], [`DataError::NotAFile`], [`DataError::Picture`] and
 /// [`DataError::TruncatedPicture`] for a file that gives no picture, [`DataError::PictureTooLarge`]
-/// above 64 megapixels, [`DataError::BlankPicture`] if there is no ink, [`DataError::Shape`].
-pub fn read_picture(path: &Path, shape: ImageShape, ink_side: u32) -> Result<Picture, DataError> {
+/// above 64 megapixels, [`DataError::BlankPicture`] if no ink is found where it is looked for,
+/// [`DataError::Shape`].
+pub fn read_picture(
+    path: &Path,
+    shape: ImageShape,
+    framing: Framing,
+) -> Result<Picture, DataError> {
     let mut bytes = Vec::new();
     file::open(path)?
         .take(MOST_BYTES)
@@ -59,7 +86,7 @@ pub fn read_picture(path: &Path, shape: ImageShape, ink_side: u32) -> Result<Pic
             path: path.into(),
             source,
         })?;
-    picture_from_bytes(&bytes, path, shape, ink_side)
+    picture_from_bytes(&bytes, path, shape, framing)
 }
 
 /// As [`read_picture`], of a file's bytes that are in memory already; errors call it `path`.
@@ -70,19 +97,79 @@ pub fn picture_from_bytes(
     bytes: &[u8],
     path: &Path,
     shape: ImageShape,
-    ink_side: u32,
+    framing: Framing,
 ) -> Result<Picture, DataError> {
     let shape = ImageShape::try_from(<[usize; 3]>::from(shape))?;
     let mut treatment = Vec::new();
-    let decoded = decode(bytes, path)?;
+    let decoded = decode(bytes, path, &mut treatment)?;
     let found = ImageShape {
         channels: shape.channels,
         height: decoded.height() as usize,
         width: decoded.width() as usize,
     };
-    let mut pixels = flatten(&decoded, shape.channels, &mut treatment);
+    let pixels = flatten(&decoded, shape.channels, &mut treatment);
     drop(decoded);
+    let pixels = match framing {
+        Framing::Letterbox => letterbox(pixels, found, shape, &mut treatment),
+        Framing::Ink(side) => frame_ink(path, pixels, found, shape, side, &mut treatment)?,
+    };
+    Ok(Picture { pixels, treatment })
+}
 
+fn letterbox(
+    pixels: Vec<u8>,
+    found: ImageShape,
+    shape: ImageShape,
+    treatment: &mut Vec<String>,
+) -> Vec<u8> {
+    if found == shape {
+        treatment.push(taken_as_it_is(shape));
+        return pixels;
+    }
+    let scale =
+        (shape.width as f64 / found.width as f64).min(shape.height as f64 / found.height as f64);
+    let fitted = |side: usize, most: usize| ((side as f64 * scale).round() as usize).clamp(1, most);
+    let (width, height) = (
+        fitted(found.width, shape.width),
+        fitted(found.height, shape.height),
+    );
+    let (left, top) = ((shape.width - width) / 2, (shape.height - height) / 2);
+    let mut framed = Vec::with_capacity(shape.values());
+    for plane in pixels.chunks_exact(found.height * found.width) {
+        let start = framed.len();
+        let ground = median(border(plane, found.width));
+        framed.resize(start + shape.height * shape.width, ground);
+        let scaled = resize(plane.to_vec(), found, width as u32, height as u32);
+        for (row, values) in scaled.chunks_exact(width).enumerate() {
+            let at = start + (top + row) * shape.width + left;
+            framed[at..at + width].copy_from_slice(values);
+        }
+    }
+    treatment.push(format!(
+        "scaled from {}x{} to {width}x{height} pixels and centred in {}x{}",
+        found.width, found.height, shape.width, shape.height
+    ));
+    framed
+}
+
+fn resize(plane: Vec<u8>, found: ImageShape, width: u32, height: u32) -> Vec<u8> {
+    ImageBuffer::<Luma<u8>, _>::from_raw(found.width as u32, found.height as u32, plane)
+        .map(|plane| imageops::resize(&plane, width, height, FilterType::CatmullRom).into_raw())
+        .unwrap_or_default()
+}
+
+fn taken_as_it_is(shape: ImageShape) -> String {
+    format!("taken as it is, {}x{} pixels", shape.width, shape.height)
+}
+
+fn frame_ink(
+    path: &Path,
+    mut pixels: Vec<u8>,
+    found: ImageShape,
+    shape: ImageShape,
+    ink_side: u32,
+    treatment: &mut Vec<String>,
+) -> Result<Vec<u8>, DataError> {
     let grey = brightness(&pixels, found);
     let mut background = median(border(&grey, found.width));
     let (darkest, lightest) = grey
@@ -104,18 +191,14 @@ pub fn picture_from_bytes(
     }
 
     if found == shape {
-        treatment.push(format!(
-            "taken as it is, {}x{} pixels",
-            shape.width, shape.height
-        ));
-        return Ok(Picture { pixels, treatment });
+        treatment.push(taken_as_it_is(shape));
+        return Ok(pixels);
     }
     if background > 0 {
         subtract(background, &mut pixels);
         treatment.push(format!("background of grey level {background} taken to 0"));
     }
-    let pixels = centre(&pixels, found, shape, ink_side, &mut treatment);
-    Ok(Picture { pixels, treatment })
+    Ok(centre(&pixels, found, shape, ink_side, treatment))
 }
 
 /// Whether a file's name is that of a picture that can be read here: by its ending alone.
@@ -141,7 +224,11 @@ pub fn ink_side(images: &LabelledImages) -> u32 {
     *sides.select_nth_unstable(middle).1
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataError> {
+fn decode(
+    bytes: &[u8],
+    path: &Path,
+    treatment: &mut Vec<String>,
+) -> Result<DynamicImage, DataError> {
     let picture_error = |source| DataError::Picture {
         path: path.into(),
         source,
@@ -154,7 +241,7 @@ fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataError> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MOST_BYTES);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(picture_error)?;
+    let mut decoder = reader.into_decoder().map_err(picture_error)?;
     let (width, height) = decoder.dimensions();
     let megapixels = (u64::from(width) * u64::from(height)).div_ceil(1_000_000);
     if megapixels > MOST_MEGAPIXELS {
@@ -164,7 +251,14 @@ fn decode(bytes: &[u8], path: &Path) -> Result<DynamicImage, DataError> {
             most: MOST_MEGAPIXELS,
         });
     }
-    DynamicImage::from_decoder(decoder).map_err(picture_error)
+    // A damaged EXIF block takes nothing from the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(picture_error)?;
+    if orientation != Orientation::NoTransforms {
+        picture.apply_orientation(orientation);
+        treatment.push("turned as its EXIF orientation says".into());
+    }
+    Ok(picture)
 }
 
 /// Whether an end marker follows the first scan.
@@ -450,7 +544,12 @@ mod tests {
         }
 
         fn read(&self, name: &str, picture: impl Into<DynamicImage>) -> Picture {
-            read_picture(&self.save(name, picture), ImageShape::MNIST, 20).unwrap()
+            read_picture(
+                &self.save(name, picture),
+                ImageShape::MNIST,
+                Framing::Ink(20),
+            )
+            .unwrap()
         }
     }
 
@@ -465,7 +564,7 @@ mod tests {
 
     /// The error of reading the file at `path`; its text has to name it.
     fn fault(path: &Path) -> DataError {
-        let error = read_picture(path, ImageShape::MNIST, 20).unwrap_err();
+        let error = read_picture(path, ImageShape::MNIST, Framing::Ink(20)).unwrap_err();
         assert!(
             error.to_string().contains(path.to_str().unwrap()),
             "{error}"
@@ -580,7 +679,7 @@ mod tests {
         }
         let [head_left, head_right] = [imageops::flip_horizontal(&nail), nail].map(|nail| {
             let path = folder.save("nail.png", nail);
-            let picture = read_picture(&path, frame, 200).unwrap();
+            let picture = read_picture(&path, frame, Framing::Ink(200)).unwrap();
             let ink = InkBox::of(&picture.pixels, 20).unwrap();
             assert_eq!((ink.left, ink.width, ink.height), (0, 20, 8));
             GrayImage::from_raw(20, 10, picture.pixels).unwrap()
@@ -636,7 +735,7 @@ mod tests {
         let path = folder.save("red.png", red);
         let at = 2 * 28 + 3;
 
-        let grey = read_picture(&path, ImageShape::MNIST, 20).unwrap();
+        let grey = read_picture(&path, ImageShape::MNIST, Framing::Ink(20)).unwrap();
         // Rec. 709 gives red 0.2126.
         assert_eq!(grey.pixels[at], 54);
         assert_eq!(grey.treatment[0], "colours turned to grey by luminance");
@@ -645,7 +744,7 @@ mod tests {
             channels: 3,
             ..ImageShape::MNIST
         };
-        let colour = read_picture(&path, shape, 20).unwrap();
+        let colour = read_picture(&path, shape, Framing::Ink(20)).unwrap();
         assert_eq!(colour.pixels.len(), shape.values());
         let lit: Vec<usize> = (0..shape.values())
             .filter(|&i| colour.pixels[i] > 0)
@@ -653,8 +752,12 @@ mod tests {
         assert_eq!(lit, [at]);
 
         let three = folder.save("three.png", DynamicImage::from(on_white_sheet(&digit(), 8)));
-        let one = read_picture(&three, ImageShape::MNIST, 20).unwrap().pixels;
-        let three = read_picture(&three, shape, 20).unwrap().pixels;
+        let one = read_picture(&three, ImageShape::MNIST, Framing::Ink(20))
+            .unwrap()
+            .pixels;
+        let three = read_picture(&three, shape, Framing::Ink(20))
+            .unwrap()
+            .pixels;
         assert_eq!(three, one.repeat(3));
     }
 
@@ -680,7 +783,6 @@ mod tests {
         assert!(matches!(fault(&text), DataError::Picture { .. }));
         fs::write(&text, "").unwrap();
         assert!(matches!(fault(&text), DataError::Picture { .. }));
-        // A format that is known but not built in.
         fs::write(&text, "GIF89a").unwrap();
         assert!(matches!(fault(&text), DataError::Picture { .. }));
 

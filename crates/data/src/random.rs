@@ -23,6 +23,8 @@ pub enum Purpose {
     ValidationPairs = 5,
     /// Which classes and images make up a batch whose pairs are all used; indexed by step.
     ClassBatches = 6,
+    /// Which pictures of a folder without a split of its own are tested on.
+    TestSplit = 7,
 }
 
 /// The generator for `purpose`, the `index`-th of its streams (a step, an epoch).
@@ -44,7 +46,7 @@ mod tests {
     use super::*;
     use rand::RngCore;
 
-    const PURPOSES: [Purpose; 7] = [
+    const PURPOSES: [Purpose; 8] = [
         Purpose::Initialisation,
         Purpose::Split,
         Purpose::Sampling,
@@ -52,6 +54,7 @@ mod tests {
         Purpose::TestPairs,
         Purpose::ValidationPairs,
         Purpose::ClassBatches,
+        Purpose::TestSplit,
     ];
 
     #[test]
@@ -67,6 +70,7 @@ mod tests {
                 12_782_580_064_229_984_407,
                 13_002_587_072_520_787_082,
                 9_554_753_001_108_874_863,
+                12_219_201_363_103_205_253,
             ]
         );
     }

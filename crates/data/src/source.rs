@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::{DataError, LabelledImages, Purpose, digits, hold_out, mnist_folder, stream};
+use crate::{
+    DataError, FolderOptions, LabelledImages, Purpose, digits, hold_out, mnist_folder,
+    picture_folder, stream,
+};
 
-/// A data set that can be loaded; written `digits` or `mnist:DIR`.
+/// A data set that can be loaded; written `digits`, `mnist:DIR` or `folder:DIR`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
     /// The 10,000 digits that the program carries.
@@ -17,6 +20,8 @@ pub enum Source {
     Digits,
     /// A folder in MNIST's format.
     Mnist(PathBuf),
+    /// A folder of pictures, one sub-folder a class.
+    Folder(PathBuf),
 }
 
 /// Images to train on, to choose a threshold on, and to test on.
@@ -32,18 +37,31 @@ pub struct Dataset {
     pub test: LabelledImages,
     /// Of an open set, the test images of the classes trained on.
     pub closed_test: Option<LabelledImages>,
+    /// What of the source was left out, a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Source {
     /// Loads the images; `validation` is the fraction of each class's training images held out,
-    /// chosen by `seed`.
+    /// chosen by `seed`. `options` are for folders of pictures alone.
     ///
     /// # Errors
     /// [`DataError::Setting`] unless 0 < `validation` < 1; any fault of the source's files.
-    pub fn load(&self, validation: f64, seed: u64) -> Result<Dataset, DataError> {
+    pub fn load(
+        &self,
+        validation: f64,
+        seed: u64,
+        options: &FolderOptions,
+    ) -> Result<Dataset, DataError> {
+        let mut notes = Vec::new();
         let (all, test) = match self {
             Self::Digits => digits()?,
             Self::Mnist(folder) => mnist_folder(folder)?,
+            Self::Folder(folder) => {
+                let read = picture_folder(folder, seed, options)?;
+                notes = read.notes;
+                (read.train, read.test)
+            }
         };
         let mut rng = stream(seed, Purpose::Split, 0);
         let (kept, held_out) = hold_out(all.labels(), validation, &mut rng)?;
@@ -53,6 +71,7 @@ impl Source {
             validation: all.select(&held_out),
             test,
             closed_test: None,
+            notes,
         })
     }
 }
@@ -64,6 +83,7 @@ impl FromStr for Source {
         match text.split_once(':') {
             None if text == "digits" => Ok(Self::Digits),
             Some(("mnist", folder)) if !folder.is_empty() => Ok(Self::Mnist(folder.into())),
+            Some(("folder", folder)) if !folder.is_empty() => Ok(Self::Folder(folder.into())),
             _ => Err(DataError::UnknownSource { found: text.into() }),
         }
     }
@@ -74,13 +94,14 @@ impl fmt::Display for Source {
         match self {
             Self::Digits => f.write_str("digits"),
             Self::Mnist(folder) => write!(f, "mnist:{}", folder.display()),
+            Self::Folder(folder) => write!(f, "folder:{}", folder.display()),
         }
     }
 }
 
 impl Serialize for Source {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Self::Mnist(folder) = self
+        if let Self::Mnist(folder) | Self::Folder(folder) = self
             && folder.to_str().is_none()
         {
             // Written with replacement characters it would name another folder.
@@ -108,6 +129,7 @@ mod tests {
         for (text, source) in [
             ("digits", Source::Digits),
             ("mnist:a/b c:d", Source::Mnist("a/b c:d".into())),
+            ("folder:a/b", Source::Folder("a/b".into())),
         ] {
             assert_eq!(text.parse::<Source>().unwrap(), source);
             assert_eq!(source.to_string(), text);
@@ -125,6 +147,7 @@ mod tests {
             "Digits",
             "mnist",
             "mnist:",
+            "folder:",
             "digits:x",
             "cifar:dir",
         ] {
@@ -138,7 +161,11 @@ mod tests {
 
     #[test]
     fn the_test_set_is_the_same_for_every_seed_and_the_validation_set_is_not() {
-        let [one, two] = [1, 2].map(|seed| Source::Digits.load(0.1, seed).unwrap());
+        let [one, two] = [1, 2].map(|seed| {
+            Source::Digits
+                .load(0.1, seed, &FolderOptions::default())
+                .unwrap()
+        });
         assert_eq!(one.train.len() + one.validation.len(), 8_000);
         assert_eq!(one.validation.len(), 800);
         assert_eq!(one.test, two.test);
@@ -149,7 +176,7 @@ mod tests {
     fn a_fault_of_the_folder_is_passed_on() {
         let source = Source::Mnist("no/such/folder".into());
         assert!(matches!(
-            source.load(0.1, 1),
+            source.load(0.1, 1, &FolderOptions::default()),
             Err(DataError::NotAFolder { .. })
         ));
     }

@@ -62,18 +62,77 @@ impl Transform for Normalise {
     }
 }
 
-/// Moves the image by whole pixels, uniform in -`max`..=`max` along each axis; what comes in is 0.
+/// What comes in where an image is moved or turned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edge {
+    /// 0, the ground of drawings.
+    #[default]
+    Zero,
+    /// The nearest pixel of the image, as suits photographs.
+    Repeat,
+}
+
+/// Mirrors every other image, by chance, left to right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RandomFlip;
+
+impl Transform for RandomFlip {
+    fn apply(&self, image: &mut [f32], shape: ImageShape, rng: &mut ChaCha8Rng) {
+        if rng.random::<bool>() {
+            for row in image.chunks_exact_mut(shape.width) {
+                row.reverse();
+            }
+        }
+    }
+}
+
+/// Multiplies the image by a number uniform in 1-`max`..1+`max`; bytes stay below 256.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RandomBrightness {
+    /// Greatest change, as a part of the brightness.
+    pub max: f32,
+}
+
+impl Transform for RandomBrightness {
+    fn apply(&self, image: &mut [f32], _: ImageShape, rng: &mut ChaCha8Rng) {
+        let factor = 1.0 + (rng.random::<f32>() * 2.0 - 1.0) * self.max;
+        for value in image {
+            *value = (*value * factor).min(255.0);
+        }
+    }
+}
+
+/// Moves the image by whole pixels, uniform in -`max`..=`max` along each axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RandomShift {
     /// Greatest shift, in pixels.
     pub max: u32,
+    /// What comes in.
+    pub edge: Edge,
 }
 
 impl Transform for RandomShift {
     fn apply(&self, image: &mut [f32], shape: ImageShape, rng: &mut ChaCha8Rng) {
         let max = i64::from(self.max);
         let [right, down] = [0; 2].map(|_| rng.random_range(-max..=max));
-        shift(image, shape, right, down);
+        match self.edge {
+            Edge::Zero => shift(image, shape, right, down),
+            Edge::Repeat => shift_repeating(image, shape, right, down),
+        }
+    }
+}
+
+fn shift_repeating(image: &mut [f32], shape: ImageShape, right: i64, down: i64) {
+    let source = image.to_vec();
+    let nearest =
+        |at: usize, shift: i64, side: usize| (at as i64 - shift).clamp(0, side as i64 - 1) as usize;
+    for (row, values) in image.chunks_exact_mut(shape.width).enumerate() {
+        let (plane, y) = (row / shape.height, row % shape.height);
+        let from = (plane * shape.height + nearest(y, down, shape.height)) * shape.width;
+        for (x, value) in values.iter_mut().enumerate() {
+            *value = source[from + nearest(x, right, shape.width)];
+        }
     }
 }
 
@@ -102,22 +161,24 @@ fn overlap(length: usize, shift: i64) -> (usize, usize, usize) {
     }
 }
 
-/// Turns the image about its centre, uniform in -`max`..=`max`, bilinear; what comes in is 0.
+/// Turns the image about its centre, uniform in -`max`..=`max`, bilinear.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RandomRotation {
     /// Greatest angle, in degrees.
     pub max: f32,
+    /// What comes in.
+    pub edge: Edge,
 }
 
 impl Transform for RandomRotation {
     fn apply(&self, image: &mut [f32], shape: ImageShape, rng: &mut ChaCha8Rng) {
         let degrees = (rng.random::<f32>() * 2.0 - 1.0) * self.max;
-        rotate(image, shape, degrees);
+        rotate(image, shape, degrees, self.edge);
     }
 }
 
 /// Turns counter-clockwise as seen, y pointing down.
-fn rotate(image: &mut [f32], shape: ImageShape, degrees: f32) {
+fn rotate(image: &mut [f32], shape: ImageShape, degrees: f32, edge: Edge) {
     let ImageShape { height, width, .. } = shape;
     let source = image.to_vec();
     let (sin, cos) = degrees.to_radians().sin_cos();
@@ -127,6 +188,13 @@ fn rotate(image: &mut [f32], shape: ImageShape, degrees: f32) {
             let (right, down) = (x as f32 - centre_x, y as f32 - centre_y);
             let from_x = cos * right - sin * down + centre_x;
             let from_y = sin * right + cos * down + centre_y;
+            let (from_x, from_y) = match edge {
+                Edge::Zero => (from_x, from_y),
+                Edge::Repeat => (
+                    from_x.clamp(0.0, (width - 1) as f32),
+                    from_y.clamp(0.0, (height - 1) as f32),
+                ),
+            };
             for plane in (0..source.len()).step_by(height * width) {
                 image[plane + y * width + x] = bilinear(
                     &source[plane..plane + height * width],
@@ -174,6 +242,12 @@ pub struct TransformConfig {
     pub shift: u32,
     /// Greatest random rotation of a training image, in degrees; 0 for none.
     pub rotation: f32,
+    /// What comes in where a training image is shifted or turned.
+    pub edge: Edge,
+    /// Whether training images are mirrored, left to right, every other time.
+    pub flip: bool,
+    /// Greatest random change of a training image's brightness, as a part of it; 0 for none.
+    pub brightness: f32,
 }
 
 impl Default for TransformConfig {
@@ -185,6 +259,9 @@ impl Default for TransformConfig {
             std: 0.3081,
             shift: 0,
             rotation: 0.0,
+            edge: Edge::Zero,
+            flip: false,
+            brightness: 0.0,
         }
     }
 }
@@ -211,6 +288,12 @@ impl TransformConfig {
                 (0.0..=180.0).contains(&self.rotation),
                 "from 0 to 180 degrees",
             ),
+            (
+                "brightness",
+                self.brightness,
+                (0.0..=1.0).contains(&self.brightness),
+                "from 0 to 1",
+            ),
         ];
         match checks.into_iter().find(|(.., sound, _)| !sound) {
             None => Ok(()),
@@ -226,11 +309,21 @@ impl TransformConfig {
     /// the digit's, and works on raw pixels, whose background is 0.
     pub fn train(&self) -> Compose {
         let mut chain: Vec<Box<dyn Transform>> = Vec::new();
+        let edge = self.edge;
+        if self.flip {
+            chain.push(Box::new(RandomFlip));
+        }
         if self.rotation > 0.0 {
-            chain.push(Box::new(RandomRotation { max: self.rotation }));
+            let max = self.rotation;
+            chain.push(Box::new(RandomRotation { max, edge }));
         }
         if self.shift > 0 {
-            chain.push(Box::new(RandomShift { max: self.shift }));
+            let max = self.shift;
+            chain.push(Box::new(RandomShift { max, edge }));
+        }
+        if self.brightness > 0.0 {
+            let max = self.brightness;
+            chain.push(Box::new(RandomBrightness { max }));
         }
         chain.extend(self.evaluation().0);
         Compose(chain)
@@ -300,7 +393,7 @@ mod tests {
         };
         assert_eq!(
             format!("{:?}", on.train().0),
-            "[RandomRotation { max: 10.0 }, RandomShift { max: 2 }, Scale(0.003921569), \
+            "[RandomRotation { max: 10.0, edge: Zero }, RandomShift { max: 2, edge: Zero }, Scale(0.003921569), \
              Normalise { mean: 0.1307, std: 0.3081 }]"
         );
         assert_eq!(on.evaluation().0.len(), 2);
@@ -317,6 +410,49 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_edge_brings_in_the_nearest_pixel_of_the_same_channel() {
+        let mut pixels = image();
+        shift_repeating(&mut pixels, SHAPE, 1, -1);
+        assert_eq!(pixels[..9], [4., 4., 5., 7., 7., 8., 7., 7., 8.]);
+        assert_eq!(pixels[9..], [40., 40., 50., 70., 70., 80., 70., 70., 80.]);
+        let shape = ImageShape {
+            channels: 1,
+            height: 3,
+            width: 3,
+        };
+        let mut even = [7.0; 9];
+        rotate(&mut even, shape, 45.0, Edge::Repeat);
+        assert_close(&even, &[7.0; 9]);
+    }
+
+    #[test]
+    fn a_flip_mirrors_about_half_of_the_images_and_brightness_stays_in_its_range() {
+        let mut rng = stream(1, Purpose::Augmentation, 0);
+        let mirrored = [3., 2., 1., 6., 5., 4., 9., 8., 7.];
+        let mut flips = 0;
+        for _ in 0..1000 {
+            let mut pixels = image();
+            RandomFlip.apply(&mut pixels, SHAPE, &mut rng);
+            if pixels != image() {
+                assert_eq!(pixels[..9], mirrored);
+                assert_eq!(pixels[9..], mirrored.map(|v| v * 10.0));
+                flips += 1;
+            }
+        }
+        assert!((400..600).contains(&flips), "{flips}");
+        let mut factors = Vec::new();
+        for _ in 0..1000 {
+            let mut pixels = [100.0, 250.0];
+            RandomBrightness { max: 0.2 }.apply(&mut pixels, SHAPE, &mut rng);
+            assert!(pixels[1] <= 255.0);
+            factors.push(pixels[0]);
+        }
+        factors.sort_by(f32::total_cmp);
+        assert!((80.0..82.0).contains(&factors[0]), "{}", factors[0]);
+        assert!((118.0..=120.0).contains(&factors[999]), "{}", factors[999]);
+    }
+
+    #[test]
     fn shifts_take_every_value_up_to_the_greatest_and_none_beyond() {
         let shape = ImageShape {
             channels: 1,
@@ -328,7 +464,11 @@ mod tests {
         for _ in 0..1000 {
             let mut pixels = [0.0; 49];
             pixels[24] = 1.0;
-            RandomShift { max: 2 }.apply(&mut pixels, shape, &mut rng);
+            RandomShift {
+                max: 2,
+                edge: Edge::Zero,
+            }
+            .apply(&mut pixels, shape, &mut rng);
             let at = pixels.iter().position(|&v| v == 1.0).unwrap();
             seen.insert((at % 7, at / 7));
         }
@@ -339,7 +479,7 @@ mod tests {
     #[test]
     fn a_quarter_turn_goes_counter_clockwise_on_every_channel() {
         let mut pixels = image();
-        rotate(&mut pixels, SHAPE, 90.0);
+        rotate(&mut pixels, SHAPE, 90.0, Edge::Zero);
         let turned = [3., 6., 9., 2., 5., 8., 1., 4., 7.];
         assert_close(&pixels[..9], &turned);
         assert_close(&pixels[9..], &turned.map(|v| v * 10.0));
@@ -353,7 +493,7 @@ mod tests {
             width: 3,
         };
         let mut pixels = [1.0; 9];
-        rotate(&mut pixels, shape, 45.0);
+        rotate(&mut pixels, shape, 45.0, Edge::Zero);
         // A corner comes from sqrt(2) right of the centre: its nearer column, weighted 2 - sqrt(2).
         let corner = 2.0 - std::f32::consts::SQRT_2;
         assert_close(
@@ -375,7 +515,11 @@ mod tests {
             // A bar from the centre to the right; its end shows the angle.
             let mut pixels = vec![0.0; 101 * 101];
             pixels[50 * 101 + 50..50 * 101 + 91].fill(1.0);
-            RandomRotation { max: 20.0 }.apply(&mut pixels, shape, &mut rng);
+            RandomRotation {
+                max: 20.0,
+                edge: Edge::Zero,
+            }
+            .apply(&mut pixels, shape, &mut rng);
             let column: Vec<f32> = (0..101).map(|y| pixels[y * 101 + 85]).collect();
             let mass: f32 = column.iter().sum();
             let y = column.iter().enumerate().map(|(y, v)| y as f32 * v);
@@ -392,7 +536,8 @@ mod tests {
         let sound = TransformConfig::default();
         sound.validate().unwrap();
         type Change = fn(&mut TransformConfig);
-        let wrong: [(&str, Change); 6] = [
+        let wrong: [(&str, Change); 7] = [
+            ("brightness", |c| c.brightness = 1.5),
             ("scale", |c| c.scale = 0.0),
             ("mean", |c| c.mean = f32::NAN),
             ("std", |c| c.std = 0.0),

@@ -40,7 +40,9 @@ pub struct Preprocessing {
     /// Divides last; above 0.
     pub std: f32,
     /// Pixels of the square that a drawing's ink is fitted into before it is centred; MNIST: 20.
-    pub ink_side: u32,
+    /// `None`, and absent from the file, where pictures are letterboxed whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ink_side: Option<u32>,
 }
 
 /// What the threshold was chosen by, enough to choose another: the error counts of held-out pairs.

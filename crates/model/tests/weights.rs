@@ -20,7 +20,7 @@ fn file() -> ModelFile {
             scale: 1.0 / 255.0,
             mean: 0.1307,
             std: 0.3081,
-            ink_side: 20,
+            ink_side: Some(20),
         },
         threshold: Some(0.1 + 0.2),
         calibration: Some(Calibration {

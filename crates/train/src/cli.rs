@@ -42,10 +42,17 @@ pub enum Command {
 /// Flags of `train fit`.
 #[derive(Debug, Args)]
 pub struct FitArgs {
-    /// Images: `digits` (10,000 digits the program carries) or `mnist:DIR` (a folder in MNIST's
-    /// format) [default: digits]
+    /// Images: `digits` (10,000 digits the program carries), `mnist:DIR` (a folder in MNIST's
+    /// format) or `folder:DIR` (pictures, one sub-folder a class) [default: digits]
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<String>,
+    /// What pictures of a folder become: channels (1 or 3), height and width, such as 1x28x28
+    /// [default: 3x64x64]
+    #[arg(long, value_name = "CxHxW", value_parser = input_shape)]
+    pub input: Option<[u32; 3]>,
+    /// Leave out pictures of a folder that cannot be read
+    #[arg(long)]
+    pub skip_corrupt: bool,
     /// Settings to start from
     #[arg(long, value_enum, default_value_t)]
     pub preset: Preset,
@@ -111,9 +118,10 @@ pub struct FitArgs {
         long,
         value_name = "RUN",
         conflicts_with_all = [
-            "data", "preset", "config", "epochs", "steps", "batch", "embedding", "margin",
-            "loss", "miner", "classes_per_batch", "samples_per_class", "hold_out_classes", "variant",
-            "pairing", "learning_rate", "seed", "at", "set", "out", "print_config",
+            "data", "input", "skip_corrupt", "preset", "config", "epochs", "steps", "batch",
+            "embedding", "margin", "loss", "miner", "classes_per_batch", "samples_per_class",
+            "hold_out_classes", "variant", "pairing", "learning_rate", "seed", "at", "set", "out",
+            "print_config",
         ]
     )]
     pub resume: Option<PathBuf>,
@@ -126,6 +134,12 @@ pub struct FitArgs {
     /// How to speak.
     #[command(flatten)]
     pub voice: VoiceArgs,
+}
+
+fn input_shape(text: &str) -> Result<[u32; 3], String> {
+    let sides: Option<Vec<u32>> = text.split('x').map(|side| side.parse().ok()).collect();
+    let shape = sides.and_then(|sides| <[u32; 3]>::try_from(sides).ok());
+    shape.ok_or_else(|| "give channels, height and width, such as 3x64x64".into())
 }
 
 /// Where to compute.
@@ -153,7 +167,7 @@ pub struct VoiceArgs {
 pub struct EvaluateArgs {
     /// A run folder
     pub run: PathBuf,
-    /// Other images than the run's own: `digits` or `mnist:DIR`
+    /// Other images than the run's own: `digits`, `mnist:DIR` or `folder:DIR`
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<String>,
     /// Where to compute.
@@ -169,7 +183,7 @@ pub struct EvaluateArgs {
 pub struct VerifyArgs {
     /// A run folder, or a model.safetensors
     pub run: PathBuf,
-    /// One picture, PNG or JPEG
+    /// One picture
     #[arg(required_unless_present = "pairs")]
     pub first: Option<PathBuf>,
     /// The other
@@ -237,7 +251,7 @@ pub struct SearchArgs {
 pub struct EmbedArgs {
     /// A run folder, or a model.safetensors if pictures are given
     pub run: PathBuf,
-    /// Pictures, PNG or JPEG; the run's test images if none are given
+    /// Pictures; the run's test images if none are given
     pub pictures: Vec<PathBuf>,
     /// The safetensors file to write: `embeddings` (N, D), and `images` (N, C, H, W) as the network
     /// saw them

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use data::{DataError, Pairing, Source, TransformConfig};
+use data::{DataError, Pairing, Source, Store, TransformConfig};
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss, InBatchReduction, Margin, Variant};
 use metrics::OperatingRule;
 use model::LeNetConfig;
@@ -77,8 +77,14 @@ pub struct TrainingConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `digits` or `mnist:DIR`.
+    /// `digits`, `mnist:DIR` or `folder:DIR`.
     pub source: Source,
+    /// Fraction of each class's pictures that are tested on, where a folder has no split of its own.
+    pub test: f64,
+    /// Whether a folder's pictures that cannot be read are left out.
+    pub skip_corrupt: bool,
+    /// Where the pixels of a folder's pictures are kept.
+    pub store: Store,
     /// How training pairs are drawn, where `loss.kind` is `pairs`.
     pub pairing: Pairing,
     /// Names of classes that are kept out of training and validation, to test on them alone.
@@ -217,6 +223,9 @@ impl Preset {
                 },
                 data: DataConfig {
                     source: Source::Digits,
+                    test: 0.2,
+                    skip_corrupt: false,
+                    store: Store::Auto,
                     pairing: Pairing::Balanced,
                     hold_out_classes: Vec::new(),
                     validation: 0.05,
@@ -276,8 +285,7 @@ impl Preset {
                         scale: 1.0 / 256.0,
                         mean: 0.0,
                         std: 1.0,
-                        shift: 0,
-                        rotation: 0.0,
+                        ..TransformConfig::default()
                     },
                     optimiser: OptimiserConfig::caffe(),
                     schedule: Schedule {
@@ -395,6 +403,12 @@ impl RunConfig {
                 "between 0 and 1",
             ),
             (
+                "data.test",
+                self.data.test,
+                (0.0..1.0).contains(&self.data.test) && self.data.test > 0.0,
+                "between 0 and 1",
+            ),
+            (
                 "optimiser.learning_rate",
                 optimiser.learning_rate,
                 optimiser.learning_rate > 0.0 && optimiser.learning_rate.is_finite(),
@@ -482,6 +496,25 @@ impl Overlay {
             table: Table::try_from(preset.config()).context("a preset as TOML")?,
             given: Vec::new(),
         })
+    }
+
+    /// With what suits pictures better than drawings.
+    pub fn for_pictures(self) -> Result<Self> {
+        let input: Vec<Value> = [3, 64, 64].map(Value::Integer).to_vec();
+        self.set("net.input", input)?
+            // Classes are small: a pair of the same class needs two of one.
+            .set("data.validation", 0.1)?
+            .set("transform.mean", 0.5)?
+            .set("transform.std", 0.25)?
+            .set("transform.edge", "repeat")
+    }
+
+    /// Whether the images are a folder of pictures.
+    pub fn has_pictures(&self) -> bool {
+        let source = self.table.get("data").and_then(|data| data.get("source"));
+        source
+            .and_then(Value::as_str)
+            .is_some_and(|source| source.starts_with("folder:"))
     }
 
     /// With the keys of a TOML file.
@@ -667,6 +700,9 @@ mod tests {
             ("training.pairs_per_batch=0", "training.pairs_per_batch"),
             ("optimiser.learning_rate=0", "optimiser.learning_rate"),
             ("data.validation=1.5", "data.validation"),
+            ("data.test=0", "data.test"),
+            ("data.store=tape", "store"),
+            ("transform.edge=mirror", "edge"),
             ("net.embedding=0", "embedding"),
             ("transform.std=0", "std"),
             ("schedule=fast", "`schedule`"),

@@ -28,7 +28,7 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     let voice = Voice::new(args.voice.quiet, args.voice.json);
     let verifier = pictures::open(&args.run, &args.device.choice.open(voice)?)?;
     let content = if args.pictures.is_empty() {
-        test_images(args, verifier.net())?
+        test_images(args, verifier.net(), voice)?
     } else {
         let pictures = verifier.read_all(&args.pictures)?;
         let names: Vec<String> = args
@@ -67,14 +67,14 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     Ok(())
 }
 
-fn test_images(args: &EmbedArgs, net: &LeNet) -> Result<Content> {
+fn test_images(args: &EmbedArgs, net: &LeNet, voice: Voice) -> Result<Content> {
     if args.run.is_file() {
         return Err(usage(
             "a model file has no test images: give pictures, or the run folder it is from",
         ));
     }
     let config = RunFolder::open(&args.run)?.config()?;
-    let test = load(&config)?.test;
+    let test = load(&config, voice)?.test;
     let transform = config.transform.evaluation();
     let Embedded { values, labels, .. } = Embedded::new(net, &test, &transform)?;
     Ok(Content {

@@ -23,7 +23,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
         config.data.source = source.parse().map_err(usage)?;
     }
     let (net, threshold) = calibrated(&run, &args.device.choice.open(voice)?)?;
-    let dataset = load(&config)?;
+    let dataset = load(&config, voice)?;
     let figures = Assessment::new(&net, &config, &dataset, threshold)?.figures;
     voice.give(&figures)?;
     voice.emit(&figures)
@@ -40,7 +40,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let summary: Summary = serde_json::from_slice(&summary)
         .with_context(|| format!("{} is not a summary", path.display()))?;
-    let dataset = load(&config)?;
+    let dataset = load(&config, voice)?;
     let assessment = Assessment::new(&net, &config, &dataset, threshold)?;
     projector::write(&run, &assessment.test, &dataset.test)?;
     events::write(&run, &summary)?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
-use data::{Dataset, ImageShape, Purpose, ink_side, stream};
+use data::{Dataset, FolderOptions, ImageShape, Purpose, Source, ink_side, stream};
 use model::{LeNet, ModelFile, Preprocessing, weights};
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::checkpoint::{self, BEST, LATEST, Progress};
 use crate::config::{Length, LossKind, RunConfig};
 use crate::evaluation::{Assessment, Checkup, EvaluationPairs, calibrate};
 use crate::interrupt::Interrupt;
-use crate::progress::{StepProgress, Voice};
+use crate::progress::{StepProgress, Voice, reading_bar};
 use crate::run_folder::RunFolder;
 use crate::summary::Summary;
 use crate::trainer::Trainer;
@@ -90,8 +90,13 @@ pub struct Fit {
 
 impl Fit {
     /// A new run on `device`. Its folder is made once everything else is known to be right.
-    pub fn new(config: RunConfig, out: Option<&std::path::Path>, device: Device) -> Result<Self> {
-        let dataset = load(&config)?;
+    pub fn new(
+        config: RunConfig,
+        out: Option<&std::path::Path>,
+        device: Device,
+        voice: Voice,
+    ) -> Result<Self> {
+        let dataset = load(&config, voice)?;
         let name = config.data.source.to_string();
         let name = name.split(':').next().unwrap_or_default();
         let trainer = start(&config, &dataset, &device)?;
@@ -110,7 +115,7 @@ impl Fit {
 
     /// A run that was stopped, from its newest checkpoint on, on `device`, whichever it was on
     /// before.
-    pub fn resume(run: RunFolder, device: Device) -> Result<Self> {
+    pub fn resume(run: RunFolder, device: Device, voice: Voice) -> Result<Self> {
         if run.path("summary.json").exists() {
             return Err(usage(format!(
                 "{} is finished; there is nothing to resume",
@@ -118,7 +123,7 @@ impl Fit {
             )));
         }
         let config = run.config()?;
-        let dataset = load(&config)?;
+        let dataset = load(&config, voice)?;
         let mut trainer = start(&config, &dataset, &device)?;
         let mut progress = Progress::default();
         if run.path(LATEST).exists() {
@@ -156,7 +161,13 @@ impl Fit {
         let settings = self.config.training.clone();
         let epoch = Length::epoch(self.dataset.train.len(), self.config.images_per_batch());
         let steps = settings.length.steps(epoch);
+        for note in &self.dataset.notes {
+            voice.say(&format!("note: {note}"));
+        }
         voice.say(&self.describe(steps));
+        if matches!(self.config.data.source, Source::Folder(_)) {
+            voice.say(&self.describe_classes());
+        }
         let mut log = self.run.metrics()?;
         let mut record = |line: Line| -> Result<()> {
             writeln!(log, "{}", serde_json::to_string(&line)?)
@@ -230,6 +241,23 @@ impl Fit {
     /// The folder.
     pub fn folder(&self) -> &RunFolder {
         &self.run
+    }
+
+    fn describe_classes(&self) -> String {
+        let train = &self.dataset.train;
+        let counts = train.class_counts();
+        let class = |count: Option<&usize>| {
+            let count = count.copied().unwrap_or_default();
+            let at = counts.iter().position(|&c| c == count).unwrap_or_default();
+            format!("{count} ({})", train.classes()[at])
+        };
+        format!(
+            "{} classes with {} to {} training images each, made {}",
+            counts.len(),
+            class(counts.iter().min()),
+            class(counts.iter().max()),
+            train.shape()
+        )
     }
 
     fn describe(&self, steps: u64) -> String {
@@ -316,7 +344,10 @@ impl Fit {
                 scale: transform.scale,
                 mean: transform.mean,
                 std: transform.std,
-                ink_side: ink_side(&self.dataset.train),
+                ink_side: match self.config.data.source {
+                    Source::Folder(_) => None,
+                    Source::Digits | Source::Mnist(_) => Some(ink_side(&self.dataset.train)),
+                },
             },
             threshold: Some(threshold),
             calibration: Some(calibration),
@@ -365,11 +396,29 @@ impl Fit {
 }
 
 /// Loads a run's images and checks that its network takes them.
-pub fn load(config: &RunConfig) -> Result<Dataset> {
-    let dataset = config
+pub fn load(config: &RunConfig, voice: Voice) -> Result<Dataset> {
+    let bar = reading_bar(voice)?;
+    let options = FolderOptions {
+        // Asked of folders alone: other images have a shape already, and it is compared below.
+        shape: match config.data.source {
+            Source::Folder(_) => ImageShape::try_from(config.net.input)
+                .map_err(|error| usage(format!("net.input: {error}")))?,
+            Source::Digits | Source::Mnist(_) => ImageShape::MNIST,
+        },
+        test: config.data.test,
+        skip_corrupt: config.data.skip_corrupt,
+        store: config.data.store,
+        progress: &|read, all| {
+            bar.set_length(all as u64);
+            bar.set_position(read as u64);
+        },
+    };
+    let loaded = config
         .data
         .source
-        .load(config.data.validation, config.seed)?
+        .load(config.data.validation, config.seed, &options);
+    bar.finish_and_clear();
+    let dataset = loaded?
         .open_set(&config.data.hold_out_classes)
         .context("holding out classes (--hold-out-classes, data.hold_out_classes)")?;
     let ImageShape {

@@ -39,14 +39,23 @@ pub fn run() -> ExitCode {
 fn fit(args: &FitArgs) -> Result<ExitCode> {
     let voice = Voice::new(args.voice.quiet, args.voice.json);
     let fit = match &args.resume {
-        Some(run) => Fit::resume(RunFolder::open(run)?, args.device.choice.open(voice)?)?,
+        Some(run) => Fit::resume(
+            RunFolder::open(run)?,
+            args.device.choice.open(voice)?,
+            voice,
+        )?,
         None => {
             let config = configure(args)?;
             if args.print_config {
                 print(config.to_toml()?)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Fit::new(config, args.out.as_deref(), args.device.choice.open(voice)?)?
+            Fit::new(
+                config,
+                args.out.as_deref(),
+                args.device.choice.open(voice)?,
+                voice,
+            )?
         }
     };
     let run = fit.folder().clone();
@@ -70,12 +79,27 @@ fn fit(args: &FitArgs) -> Result<ExitCode> {
 }
 
 fn configure(args: &FitArgs) -> Result<RunConfig> {
-    let mut overlay = Overlay::new(args.preset)?;
+    let overlay = lay(args, Overlay::new(args.preset)?)?;
+    match overlay.has_pictures() {
+        // Beneath what the user says.
+        true => lay(args, Overlay::new(args.preset)?.for_pictures()?)?.finish(),
+        false => overlay.finish(),
+    }
+}
+
+fn lay(args: &FitArgs, mut overlay: Overlay) -> Result<Overlay> {
     if let Some(file) = &args.config {
         overlay = overlay.file(file)?;
     }
     if let Some(data) = &args.data {
         overlay = overlay.set("data.source", data.as_str())?;
+    }
+    if let Some(input) = args.input {
+        let input: Vec<i64> = input.map(i64::from).to_vec();
+        overlay = overlay.set("net.input", input)?;
+    }
+    if args.skip_corrupt {
+        overlay = overlay.set("data.skip_corrupt", true)?;
     }
     let length = match (args.epochs, args.steps) {
         (Some(epochs), _) => Some(format!("{epochs} epochs")),
@@ -126,5 +150,5 @@ fn configure(args: &FitArgs) -> Result<RunConfig> {
     for assignment in &args.set {
         overlay = overlay.assignment(assignment)?;
     }
-    overlay.finish()
+    Ok(overlay)
 }

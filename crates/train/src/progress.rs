@@ -64,6 +64,15 @@ pub fn tell(line: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// The progress of reading pictures, where there is a terminal to see it on.
+pub fn reading_bar(voice: Voice) -> Result<ProgressBar> {
+    if voice != Voice::People || !std::io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = "{bar:32} {pos}/{len} pictures read  {eta} left";
+    Ok(ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?))
+}
+
 /// The progress of a run's steps.
 pub struct StepProgress {
     shown: Shown,

@@ -184,8 +184,8 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError::Picture`], which names the file.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Picture> {
-        let ink_side = self.file.preprocessing.ink_side;
-        Ok(read_picture(path.as_ref(), self.shape, ink_side)?)
+        let framing = self.file.preprocessing.ink_side.into();
+        Ok(read_picture(path.as_ref(), self.shape, framing)?)
     }
 
     /// Reads many picture files, on all cores.
@@ -193,8 +193,8 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError::Pictures`], which names every file that cannot be used.
     pub fn read_all<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Result<Vec<Picture>> {
-        let ink_side = self.file.preprocessing.ink_side;
-        let read = |path: &P| read_picture(path.as_ref(), self.shape, ink_side);
+        let framing = self.file.preprocessing.ink_side.into();
+        let read = |path: &P| read_picture(path.as_ref(), self.shape, framing);
         let read: Vec<_> = paths.par_iter().map(read).collect();
         let mut pictures = Vec::with_capacity(paths.len());
         let mut problems = Vec::new();
@@ -216,9 +216,9 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError::Picture`].
     pub fn decode(&self, bytes: &[u8], name: impl AsRef<Path>) -> Result<Picture> {
-        let ink_side = self.file.preprocessing.ink_side;
+        let framing = self.file.preprocessing.ink_side.into();
         let name = name.as_ref();
-        Ok(picture_from_bytes(bytes, name, self.shape, ink_side)?)
+        Ok(picture_from_bytes(bytes, name, self.shape, framing)?)
     }
 
     /// Whether two pictures show the same.

@@ -18,7 +18,7 @@ fn verifier(seed: u64) -> Verifier {
             scale: 1.0 / 255.0,
             mean: 0.1307,
             std: 0.3081,
-            ink_side: 20,
+            ink_side: Some(20),
         },
         threshold: None,
         calibration: None,

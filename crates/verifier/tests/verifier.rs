@@ -17,7 +17,7 @@ fn file(config: LeNetConfig) -> ModelFile {
             scale: 1.0 / 255.0,
             mean: 0.1307,
             std: 0.3081,
-            ink_side: 20,
+            ink_side: Some(20),
         },
         threshold: Some(0.5),
         // Same pairs at 0.1, 0.2, 0.6; different ones at 0.4 and 0.8.

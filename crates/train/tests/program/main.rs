@@ -6,6 +6,7 @@ mod in_batch;
 mod interruption;
 mod judging;
 mod learning;
+mod picture_folder;
 mod pictures;
 mod refused_data;
 mod refused_pictures;

@@ -12,7 +12,7 @@ const OTHERS: [&str; 3] = [
 #[test]
 fn a_missing_folder_is_named() {
     let scratch = Scratch::with_run();
-    let expected = ["nowhere", "four MNIST-format files"];
+    let expected = ["nowhere", "not a folder"];
     scratch.refuses(1, "fit --data mnist:nowhere --out new", &expected);
     scratch.refuses(1, "evaluate run --data mnist:nowhere", &expected);
     scratch.refuses(1, "fit --data mnist:quick.toml", &["quick.toml"]);

@@ -17,8 +17,8 @@ fn a_picture_that_shows_nothing_usable_is_named() {
     for (name, word) in [
         ("missing.png", "cannot read"),
         ("truncated.png", "cannot be read"),
-        ("text.png", "PNG or JPEG"),
-        ("empty.png", "PNG or JPEG"),
+        ("text.png", "as a picture"),
+        ("empty.png", "as a picture"),
         ("blank.png", "blank"),
     ] {
         scratch.refuses(1, &format!("verify run good.png {name}"), &[name, word]);

@@ -1,0 +1,367 @@
+//! A folder of pictures, one sub-folder a class.
+
+use std::error::Error;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use image::ImageFormat;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::pixel_file::PixelFile;
+use crate::{
+    DataError, Framing, ImageShape, LabelledImages, Picture, Purpose, hold_out, read_picture,
+    stream,
+};
+
+/// Decoded at once, on all threads.
+const AT_ONCE: usize = 256;
+
+/// Bytes of pixels that [`Store::Auto`] keeps in memory at most.
+const MOST_IN_MEMORY: u64 = 1 << 30;
+
+/// Where the pixels of a folder's pictures are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    /// In memory up to 1 GiB, in a file beyond.
+    #[default]
+    Auto,
+    /// In memory.
+    Memory,
+    /// In a nameless file in the temporary folder, which the system reads as it is needed: sets
+    /// larger than memory.
+    Disk,
+}
+
+/// How a folder of pictures is read.
+#[derive(Clone, Copy)]
+pub struct FolderOptions<'a> {
+    /// What each picture becomes, by [`Framing::Letterbox`].
+    pub shape: ImageShape,
+    /// Fraction of each class's pictures that are tested on, where the folder has no split.
+    pub test: f64,
+    /// Whether pictures that cannot be read are left out.
+    pub skip_corrupt: bool,
+    /// Where the pixels are kept.
+    pub store: Store,
+    /// Told how many pictures of how many have been read.
+    pub progress: &'a dyn Fn(usize, usize),
+}
+
+impl Default for FolderOptions<'_> {
+    /// 64x64 pixels in colour, a fifth to test on, all pictures sound.
+    fn default() -> Self {
+        Self {
+            shape: ImageShape {
+                channels: 3,
+                height: 64,
+                width: 64,
+            },
+            test: 0.2,
+            skip_corrupt: false,
+            store: Store::Auto,
+            progress: &|_, _| (),
+        }
+    }
+}
+
+impl fmt::Debug for FolderOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FolderOptions")
+            .field("shape", &self.shape)
+            .field("test", &self.test)
+            .field("skip_corrupt", &self.skip_corrupt)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A folder's pictures, split.
+#[derive(Clone, Debug)]
+pub struct PictureFolder {
+    /// Training pictures.
+    pub train: LabelledImages,
+    /// Test pictures.
+    pub test: LabelledImages,
+    /// What was left out, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Reads the pictures in `folder`: each sub-folder is a class, its name the class's.
+///
+/// Where there are two sub-folders `train` and `test`, they have the classes, and are the split.
+/// Otherwise `options.test` of each class, chosen by `seed`, is tested on; a class of one picture is
+/// trained on. Classes and pictures are in the order of their names. Hidden files and folders are
+/// passed over; other files and folders where no picture can be are passed over and named.
+///
+/// # Errors
+/// [`DataError::NotAFolder`], [`DataError::NoClasses`], [`DataError::MixedSplit`],
+/// [`DataError::ClassName`] and [`DataError::Read`] for a folder that is not laid out so or cannot be
+/// read; [`DataError::CorruptPictures`], which lists every picture that cannot be read, unless
+/// `options.skip_corrupt`; [`DataError::NoPictures`]; [`DataError::Setting`] for a fraction that is
+/// none; [`DataError::PixelFile`].
+pub fn picture_folder(
+    folder: &Path,
+    seed: u64,
+    options: &FolderOptions,
+) -> Result<PictureFolder, DataError> {
+    let mut notes = Vec::new();
+    let listing = Listing::of(folder, &mut notes)?;
+    let images = listing.read(folder, options, &mut notes)?;
+    let (train, test) = match &images.tested {
+        Some(tested) => (0..images.all.len()).partition(|&i| !tested[i]),
+        None => {
+            let mut rng = stream(seed, Purpose::TestSplit, 0);
+            hold_out(images.all.labels(), options.test, &mut rng).map_err(|error| match error {
+                DataError::Setting {
+                    found, expected, ..
+                } => DataError::Setting {
+                    name: "test",
+                    found,
+                    expected,
+                },
+                error => error,
+            })?
+        }
+    };
+    Ok(PictureFolder {
+        train: images.all.select(&train),
+        test: images.all.select(&test),
+        notes,
+    })
+}
+
+/// The files that may be pictures.
+struct Listing {
+    classes: Vec<String>,
+    files: Vec<Entry>,
+    /// Whether the folder has `train` and `test`.
+    split: bool,
+}
+
+struct Entry {
+    path: PathBuf,
+    class: u32,
+    tested: bool,
+}
+
+struct Images {
+    all: LabelledImages,
+    /// (N,): whether an image is of `test`, where the folder has a split.
+    tested: Option<Vec<bool>>,
+}
+
+impl Listing {
+    fn of(folder: &Path, notes: &mut Vec<String>) -> Result<Self, DataError> {
+        if !folder.is_dir() {
+            return Err(DataError::NotAFolder {
+                path: folder.into(),
+            });
+        }
+        let top = sub_folders(folder, notes)?;
+        let is_split = |(name, _): &(String, PathBuf)| name == "train" || name == "test";
+        let split = top.iter().filter(|entry| is_split(entry)).count() == 2;
+        if split && let Some((other, _)) = top.iter().find(|entry| !is_split(entry)) {
+            return Err(DataError::MixedSplit {
+                folder: folder.into(),
+                other: other.clone(),
+            });
+        }
+        // (class, its folder, whether it is tested on)
+        let mut folders = Vec::new();
+        if split {
+            for (name, path) in &top {
+                for (class, path) in sub_folders(path, notes)? {
+                    folders.push((class, path, name == "test"));
+                }
+            }
+        } else {
+            folders.extend(top.into_iter().map(|(class, path)| (class, path, false)));
+        }
+        if folders.is_empty() {
+            return Err(DataError::NoClasses {
+                folder: folder.into(),
+            });
+        }
+        let mut classes: Vec<String> = folders.iter().map(|(class, ..)| class.clone()).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        let mut files = Vec::new();
+        for (class, path, tested) in folders {
+            // The class is among them.
+            let class = classes.binary_search(&class).unwrap_or_default() as u32;
+            for path in entries(&path)? {
+                if path.is_dir() {
+                    notes.push(format!(
+                        "{} is a folder within a class; nothing in it is read",
+                        path.display()
+                    ));
+                } else {
+                    files.push(Entry {
+                        path,
+                        class,
+                        tested,
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            classes,
+            files,
+            split,
+        })
+    }
+
+    fn read(
+        self,
+        folder: &Path,
+        options: &FolderOptions,
+        notes: &mut Vec<String>,
+    ) -> Result<Images, DataError> {
+        let shape = options.shape;
+        let count = self.files.len();
+        let mut pixels = Pixels::new(options.store, (count as u64) * shape.values() as u64)?;
+        let (mut labels, mut tested, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pictures = 0;
+        (options.progress)(0, count);
+        for (chunk, files) in self.files.chunks(AT_ONCE).enumerate() {
+            let read: Vec<_> = files
+                .par_iter()
+                .map(|file| read_picture(&file.path, shape, Framing::Letterbox))
+                .collect();
+            for (file, read) in files.iter().zip(read) {
+                match read {
+                    Ok(Picture { pixels: read, .. }) => {
+                        pixels.append(read)?;
+                        labels.push(file.class);
+                        tested.push(file.tested);
+                    }
+                    Err(DataError::Picture { .. })
+                        if ImageFormat::from_path(&file.path).is_err() =>
+                    {
+                        notes.push(format!("{} is no picture", file.path.display()));
+                        continue;
+                    }
+                    Err(error) => faults.push(chain(&error)),
+                }
+                pictures += 1;
+            }
+            (options.progress)(chunk * AT_ONCE + files.len(), count);
+        }
+        if !faults.is_empty() {
+            if !options.skip_corrupt {
+                return Err(DataError::CorruptPictures { pictures, faults });
+            }
+            notes.extend(faults.into_iter().map(|fault| format!("left out: {fault}")));
+        }
+        if labels.is_empty() {
+            return Err(DataError::NoPictures {
+                folder: folder.into(),
+            });
+        }
+        for (class, name) in self.classes.iter().enumerate() {
+            if !labels.contains(&(class as u32)) {
+                notes.push(format!("the class {name} has no picture"));
+            }
+        }
+        Ok(Images {
+            all: pixels.finish(shape, labels, self.classes)?,
+            tested: self.split.then_some(tested),
+        })
+    }
+}
+
+enum Pixels {
+    Memory(Vec<u8>),
+    Disk(PixelFile),
+}
+
+impl Pixels {
+    fn new(store: Store, bytes: u64) -> Result<Self, DataError> {
+        let disk = match store {
+            Store::Auto => bytes > MOST_IN_MEMORY,
+            Store::Memory => false,
+            Store::Disk => true,
+        };
+        Ok(match disk {
+            true => Self::Disk(PixelFile::new()?),
+            false => Self::Memory(Vec::new()),
+        })
+    }
+
+    fn append(&mut self, image: Vec<u8>) -> Result<(), DataError> {
+        match self {
+            Self::Memory(pixels) => pixels.extend(image),
+            Self::Disk(file) => file.append(&image)?,
+        }
+        Ok(())
+    }
+
+    fn finish(
+        self,
+        shape: ImageShape,
+        labels: Vec<u32>,
+        classes: Vec<String>,
+    ) -> Result<LabelledImages, DataError> {
+        match self {
+            Self::Memory(pixels) => LabelledImages::new(shape, pixels, labels, classes),
+            Self::Disk(file) => Ok(LabelledImages::mapped(
+                shape,
+                file.finish()?,
+                labels,
+                classes,
+            )),
+        }
+    }
+}
+
+/// Name and path of each folder in `folder`; a file there is noted.
+fn sub_folders(
+    folder: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Vec<(String, PathBuf)>, DataError> {
+    let mut folders = Vec::new();
+    for path in entries(folder)? {
+        if !path.is_dir() {
+            notes.push(format!("{} is in no class", path.display()));
+            continue;
+        }
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some(name) => folders.push((name.to_string(), path)),
+            None => return Err(DataError::ClassName { path }),
+        }
+    }
+    Ok(folders)
+}
+
+/// What is in `folder` and not hidden, in the order of the names.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    };
+    let mut paths = list().map_err(|source| DataError::Read {
+        path: folder.into(),
+        source,
+    })?;
+    paths.retain(|path| {
+        path.file_name()
+            .is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+    });
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// An error with its causes, on a line.
+fn chain(error: &DataError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}

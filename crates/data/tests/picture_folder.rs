@@ -1,0 +1,287 @@
+//! Folders of pictures as a user may have them, right and wrong.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use data::{
+    DataError, FolderOptions, Framing, ImageShape, PictureFolder, Store, picture_folder,
+    read_picture,
+};
+use image::{DynamicImage, GrayImage, ImageEncoder, Rgb, RgbImage};
+use tempfile::TempDir;
+
+const SHAPE: ImageShape = ImageShape {
+    channels: 3,
+    height: 8,
+    width: 8,
+};
+
+fn options() -> FolderOptions<'static> {
+    FolderOptions {
+        shape: SHAPE,
+        ..FolderOptions::default()
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Writes a picture of one colour, whose number it is.
+fn save(path: PathBuf, number: u8) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    RgbImage::from_pixel(8, 8, Rgb([number, 0, 255]))
+        .save(path)
+        .unwrap();
+}
+
+/// Three classes of 10, 20 and 5 pictures.
+fn three_classes(root: &Path) {
+    let mut number = 0;
+    for (class, count) in [("b", 20), ("a", 10), ("c", 5)] {
+        for i in 0..count {
+            save(root.join(class).join(format!("{i:02}.png")), number);
+            number += 1;
+        }
+    }
+}
+
+fn read(root: &Path, options: &FolderOptions) -> PictureFolder {
+    picture_folder(root, 1, options).unwrap()
+}
+
+fn fault(root: &Path) -> DataError {
+    picture_folder(root, 1, &options()).unwrap_err()
+}
+
+#[test]
+fn each_class_gives_its_share_to_the_test_and_the_seed_chooses() {
+    let root = folder();
+    three_classes(root.path());
+    let (first, last) = (Cell::new(None), Cell::new((0, 0)));
+    let told = |done, all| {
+        first.set(first.get().or(Some((done, all))));
+        last.set((done, all));
+    };
+    let one = read(
+        root.path(),
+        &FolderOptions {
+            progress: &told,
+            ..options()
+        },
+    );
+    assert_eq!((first.get(), last.get()), (Some((0, 35)), (35, 35)));
+    assert_eq!(one.train.classes(), ["a", "b", "c"]);
+    assert_eq!(one.train.class_counts(), [8, 16, 4]);
+    assert_eq!(one.test.class_counts(), [2, 4, 1]);
+    assert!(one.notes.is_empty(), "{:?}", one.notes);
+    let mut numbers: Vec<u8> = (0..28)
+        .map(|i| one.train.image(i)[0])
+        .chain((0..7).map(|i| one.test.image(i)[0]))
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, Vec::from_iter(0..35));
+    let again = read(root.path(), &options());
+    assert_eq!(again.test, one.test);
+    let other = picture_folder(root.path(), 2, &options()).unwrap();
+    assert_ne!(other.test, one.test);
+}
+
+#[test]
+fn a_file_of_pixels_holds_the_same_images_as_memory() {
+    let root = folder();
+    three_classes(root.path());
+    let [memory, disk] = [Store::Memory, Store::Disk]
+        .map(|store| read(root.path(), &FolderOptions { store, ..options() }));
+    assert_eq!(memory.train, disk.train);
+    assert_eq!(memory.test, disk.test);
+    assert_eq!(memory.train.pixels(), disk.train.pixels());
+    let [memory, disk] = [memory, disk].map(|read| read.train.select(&[5, 0, 5]));
+    assert_eq!(memory, disk);
+    assert_ne!(disk, disk.select(&[1, 0, 2]));
+}
+
+#[test]
+fn train_and_test_are_taken_as_the_split() {
+    let root = folder();
+    for (path, number) in [
+        ("train/x/1.png", 1),
+        ("train/x/2.png", 2),
+        ("train/y/1.png", 3),
+        ("test/y/1.png", 4),
+        ("test/z/1.png", 5),
+    ] {
+        save(root.path().join(path), number);
+    }
+    let read = read(root.path(), &options());
+    assert_eq!(read.train.classes(), ["x", "y", "z"]);
+    assert_eq!(read.train.labels(), [0, 0, 1]);
+    assert_eq!(read.test.labels(), [1, 2]);
+    assert_eq!([read.test.image(0)[0], read.test.image(1)[0]], [4, 5]);
+
+    save(root.path().join("other/1.png"), 6);
+    assert!(matches!(
+        fault(root.path()),
+        DataError::MixedSplit { other, .. } if other == "other"
+    ));
+}
+
+#[test]
+fn every_format_is_read_to_the_same_picture() {
+    let root = folder();
+    let picture = DynamicImage::from(RgbImage::from_fn(8, 8, |x, y| {
+        Rgb([if x < 4 { 255 } else { 0 }, 0, if y < 4 { 255 } else { 0 }])
+    }));
+    for extension in ["bmp", "gif", "png", "ppm", "qoi", "tiff", "webp"] {
+        let path = root.path().join(format!("picture.{extension}"));
+        picture.save(&path).unwrap();
+        let read = read_picture(&path, SHAPE, Framing::Letterbox).unwrap();
+        assert_eq!(
+            read.pixels[..64],
+            [[255, 255, 255, 255, 0, 0, 0, 0]; 8].concat()
+        );
+        assert_eq!(read.pixels[64..128], [0; 64], "{extension}");
+    }
+}
+
+#[test]
+fn corrupt_pictures_are_all_listed_and_left_out_where_asked() {
+    let root = folder();
+    three_classes(root.path());
+    let whole = fs::read(root.path().join("a/00.png")).unwrap();
+    fs::write(root.path().join("a/cut.png"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(root.path().join("b/empty.jpg"), "").unwrap();
+    // A picture by its content, whatever its name.
+    fs::write(root.path().join("b/picture.data"), &whole).unwrap();
+    fs::write(root.path().join("b/notes.txt"), "these are mine").unwrap();
+    fs::write(root.path().join("b/.hidden.png"), "").unwrap();
+    fs::write(root.path().join("LICENCE"), "fair").unwrap();
+    fs::create_dir(root.path().join("b/deeper")).unwrap();
+    fs::create_dir(root.path().join("empty")).unwrap();
+    let DataError::CorruptPictures { pictures, faults } = fault(root.path()) else {
+        panic!("accepted");
+    };
+    assert_eq!((pictures, faults.len()), (38, 2));
+    assert!(
+        faults[0].contains("cut.png") && faults[1].contains("empty.jpg"),
+        "{faults:?}"
+    );
+
+    let read = read(
+        root.path(),
+        &FolderOptions {
+            skip_corrupt: true,
+            ..options()
+        },
+    );
+    assert_eq!(read.train.len() + read.test.len(), 36);
+    for named in [
+        "cut.png",
+        "empty.jpg",
+        "notes.txt",
+        "LICENCE",
+        "deeper",
+        "class empty",
+    ] {
+        let count = read
+            .notes
+            .iter()
+            .filter(|note| note.contains(named))
+            .count();
+        assert_eq!(count, 1, "{named}: {:?}", read.notes);
+    }
+    assert_eq!(read.notes.len(), 6, "{:?}", read.notes);
+}
+
+#[test]
+fn a_folder_of_another_layout_is_refused() {
+    let root = folder();
+    let missing = root.path().join("missing");
+    assert!(matches!(fault(&missing), DataError::NotAFolder { .. }));
+    assert!(matches!(fault(root.path()), DataError::NoClasses { .. }));
+    save(root.path().join("loose.png"), 1);
+    assert!(matches!(fault(root.path()), DataError::NoClasses { .. }));
+    fs::create_dir(root.path().join("class")).unwrap();
+    assert!(matches!(fault(root.path()), DataError::NoPictures { .. }));
+    save(root.path().join("class/1.png"), 1);
+    for test in [0.0, 1.0, f64::NAN] {
+        let wrong = FolderOptions { test, ..options() };
+        let result = picture_folder(root.path(), 1, &wrong);
+        assert!(matches!(
+            result,
+            Err(DataError::Setting { name: "test", .. })
+        ));
+    }
+    assert_eq!(read(root.path(), &options()).test.len(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_are_corrupt_and_names_that_are_not_utf8_are_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    let root = folder();
+    three_classes(root.path());
+    symlink("itself.png", root.path().join("a/itself.png")).unwrap();
+    symlink("..", root.path().join("a/above")).unwrap();
+    let DataError::CorruptPictures { faults, .. } = fault(root.path()) else {
+        panic!("accepted");
+    };
+    assert!(
+        faults.len() == 1 && faults[0].contains("itself.png"),
+        "{faults:?}"
+    );
+    fs::create_dir(root.path().join(OsStr::from_bytes(b"\xff"))).unwrap();
+    assert!(matches!(fault(root.path()), DataError::ClassName { .. }));
+}
+
+#[test]
+fn a_letterbox_keeps_the_proportions_and_fills_with_the_border() {
+    let root = folder();
+    let path = root.path().join("wide.png");
+    // 16x8: red, with a blue block in the middle.
+    RgbImage::from_fn(16, 8, |x, y| {
+        match (4..12).contains(&x) && (2..6).contains(&y) {
+            true => Rgb([0, 0, 255]),
+            false => Rgb([255, 0, 0]),
+        }
+    })
+    .save(&path)
+    .unwrap();
+    let read = read_picture(&path, SHAPE, Framing::Letterbox).unwrap();
+    let (red, blue) = (&read.pixels[..64], &read.pixels[128..]);
+    // 8x4 in the middle of 8x8.
+    assert_eq!(red[..16], [255; 16]);
+    assert_eq!(red[48..], [255; 16]);
+    assert!(blue[3 * 8 + 3] > 230 && blue[4 * 8 + 4] > 230, "{blue:?}");
+    assert_eq!(blue[..16], [0; 16]);
+    let said = read.treatment.join("; ");
+    assert!(said.contains("from 16x8 to 8x4"), "{said}");
+}
+
+#[test]
+fn a_picture_is_turned_as_its_exif_orientation_says() {
+    let root = folder();
+    let path = root.path().join("turned.jpg");
+    // Dark on the left; orientation 6 turns it by 90 degrees clockwise: dark on top.
+    let picture = GrayImage::from_fn(16, 16, |x, _| [if x < 8 { 0 } else { 255 }].into());
+    let mut bytes = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new(&mut bytes);
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    encoder.set_exif_metadata(exif.to_vec()).unwrap();
+    encoder
+        .write_image(&picture, 16, 16, image::ExtendedColorType::L8)
+        .unwrap();
+    fs::write(&path, bytes).unwrap();
+    let shape = ImageShape {
+        channels: 1,
+        height: 16,
+        width: 16,
+    };
+    let read = read_picture(&path, shape, Framing::Letterbox).unwrap();
+    let (top, bottom) = (&read.pixels[..32], &read.pixels[224..]);
+    assert!(top.iter().all(|&v| v < 20) && bottom.iter().all(|&v| v > 235));
+}

@@ -1,0 +1,60 @@
+use std::fs;
+
+use image::{Rgb, RgbImage};
+use serde_json::json;
+
+use crate::scratch::Scratch;
+
+/// Two classes of 30 pictures each, 20x12 pixels: red and green blocks on white.
+fn pictures(scratch: &Scratch) {
+    for (class, colour) in [("green", [0, 200, 0]), ("red", [200, 0, 0])] {
+        let folder = scratch.path("pictures").join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..30 {
+            let picture = RgbImage::from_fn(20, 12, |x, y| match x >= i % 8 && y >= i % 5 {
+                true => Rgb(colour),
+                false => Rgb([255; 3]),
+            });
+            picture.save(folder.join(format!("{i}.png"))).unwrap();
+        }
+    }
+}
+
+const FIT: &str = "fit --config quick.toml --data folder:pictures --input 3x16x16 --out run";
+
+#[test]
+fn a_folder_of_pictures_is_trained_on_and_its_model_tells_them_apart() {
+    let scratch = Scratch::new();
+    pictures(&scratch);
+    scratch.write("pictures/red/broken.png", "no picture");
+    scratch.refuses(1, FIT, &["broken.png", "1 of 61", "--skip-corrupt"]);
+    assert!(!scratch.path("run").exists());
+
+    scratch.succeeds(&format!(
+        "{FIT} --skip-corrupt --set data.store=disk --steps 60 --quiet"
+    ));
+    let images = &scratch.json("run/summary.json")["images"];
+    assert_eq!(*images, json!({"train": 44, "validation": 4, "test": 12}));
+
+    let verdict = |other: &str| {
+        let pictures = format!("pictures/red/1.png pictures/{other}");
+        scratch.succeeds(&format!("verify run {pictures}")).stdout
+    };
+    assert!(verdict("red/2.png").starts_with("the same"));
+    assert!(verdict("green/1.png").starts_with("different"));
+}
+
+#[test]
+fn an_input_that_no_network_takes_is_refused() {
+    let scratch = Scratch::new();
+    pictures(&scratch);
+    scratch.refuses_usage("fit --input 64x64", &["3x64x64"]);
+    for (input, word) in [("2x64x64", "net.input"), ("3x8x8", "16×16")] {
+        scratch.refuses(
+            2,
+            &format!("fit --data folder:pictures --input {input}"),
+            &[word],
+        );
+    }
+    scratch.refuses(2, "fit --input 3x28x28", &["net.input"]);
+}

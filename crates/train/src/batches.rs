@@ -1,5 +1,6 @@
 //! The batches that a run trains on, drawn and transformed as its loss wants them.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -22,20 +23,36 @@ pub enum Batch {
 }
 
 impl Batch {
-    /// The images (N, C, H, W) and the labels that [`Trainer::step`](crate::Trainer::step) takes, on
-    /// `device`.
-    pub fn tensors(self, [c, h, w]: [usize; 3], device: &Device) -> Result<(Tensor, Tensor)> {
+    /// Which training images are in it, for people.
+    pub fn images(&self) -> String {
+        let list = |words: Vec<String>| words.join(", ");
+        match self {
+            Self::Pairs(batch) => {
+                let pairs = batch.pairs.iter();
+                let pairs = pairs.map(|pair| format!("{}-{}", pair.first, pair.second));
+                format!("its pairs of training images: {}", list(pairs.collect()))
+            }
+            Self::Classes(batch) => {
+                let images = batch.images.iter().map(u32::to_string);
+                format!("its training images: {}", list(images.collect()))
+            }
+        }
+    }
+
+    /// Moved out: the images (N, C, H, W) and the labels that [`Trainer::step`](crate::Trainer::step)
+    /// takes, on `device`.
+    pub fn tensors(&mut self, [c, h, w]: [usize; 3], device: &Device) -> Result<(Tensor, Tensor)> {
         let images = |pixels, count: usize| Tensor::from_vec(pixels, (count, c, h, w), device);
         Ok(match self {
             Self::Pairs(batch) => {
                 let pairs = batch.same.len();
-                let same = Tensor::from_vec(batch.same, pairs, device)?;
-                (images(batch.pixels, 2 * pairs)?, same)
+                let same = Tensor::from_vec(take(&mut batch.same), pairs, device)?;
+                (images(take(&mut batch.pixels), 2 * pairs)?, same)
             }
             Self::Classes(batch) => {
                 let count = batch.labels.len();
-                let labels = Tensor::from_vec(batch.labels, count, device)?;
-                (images(batch.pixels, count)?, labels)
+                let labels = Tensor::from_vec(take(&mut batch.labels), count, device)?;
+                (images(take(&mut batch.pixels), count)?, labels)
             }
         })
     }

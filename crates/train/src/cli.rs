@@ -8,6 +8,7 @@ use metrics::OperatingRule;
 
 use crate::config::Preset;
 use crate::device::DeviceChoice;
+use crate::watch::OnNan;
 
 /// Trains a Siamese network, judges it and uses it: a model that tells whether two images show the
 /// same thing.
@@ -120,11 +121,17 @@ pub struct FitArgs {
         conflicts_with_all = [
             "data", "input", "skip_corrupt", "preset", "config", "epochs", "steps", "batch",
             "embedding", "margin", "loss", "miner", "classes_per_batch", "samples_per_class",
-            "hold_out_classes", "variant", "pairing", "learning_rate", "seed", "at", "set", "out",
-            "print_config",
+            "hold_out_classes", "variant", "pairing", "learning_rate", "seed", "at", "out",
+            "print_config", "on_nan",
         ]
     )]
     pub resume: Option<PathBuf>,
+    /// With --resume: let --set change settings of the run, and record it in its changes.jsonl
+    #[arg(long, requires = "resume")]
+    pub allow_changes: bool,
+    /// What to do where a loss or a gradient is not finite [default: stop]
+    #[arg(long, value_enum)]
+    pub on_nan: Option<OnNan>,
     /// Print the configuration that the other flags make, and train nothing
     #[arg(long)]
     pub print_config: bool,

@@ -21,6 +21,7 @@ use crate::optimiser::{OptimiserConfig, Rule};
 use crate::schedule::{Policy, Schedule};
 use crate::trainer::Objective;
 use crate::usage::usage;
+use crate::watch::OnNan;
 
 /// They are held in memory at once: a few hundred MB for this many.
 const MOST_EVALUATION_PAIRS: usize = 10_000_000;
@@ -69,8 +70,12 @@ pub struct TrainingConfig {
     pub pairs_per_batch: usize,
     /// Steps between two lines of `metrics.jsonl`.
     pub log_every: u64,
-    /// Seconds between two checkpoints.
+    /// Seconds between two checkpoints; 0 for one after every step.
     pub checkpoint_seconds: u64,
+    /// How many of the newest checkpoints are kept.
+    pub keep_checkpoints: usize,
+    /// What to do where a loss or a gradient is not finite: `stop` or `rollback`.
+    pub on_nan: OnNan,
 }
 
 /// Which images and which pairs of them.
@@ -220,6 +225,8 @@ impl Preset {
                     pairs_per_batch: 64,
                     log_every: 10,
                     checkpoint_seconds: 30,
+                    keep_checkpoints: 3,
+                    on_nan: OnNan::Stop,
                 },
                 data: DataConfig {
                     source: Source::Digits,
@@ -310,6 +317,18 @@ impl RunConfig {
         overlay.finish().with_context(|| path.display().to_string())
     }
 
+    /// The keys whose values another has changed, each with its value here and there.
+    pub fn changes(&self, other: &Self) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        compare(
+            &Table::try_from(self)?,
+            &Table::try_from(other)?,
+            "",
+            &mut changes,
+        );
+        Ok(changes)
+    }
+
     /// As `config.toml` has it.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).context("writing the configuration as TOML")
@@ -370,6 +389,10 @@ impl RunConfig {
         };
         positive("training.pairs_per_batch", settings.pairs_per_batch as u64)?;
         positive("training.log_every", settings.log_every)?;
+        positive(
+            "training.keep_checkpoints",
+            settings.keep_checkpoints as u64,
+        )?;
         positive("schedule.step_size", self.schedule.step_size)?;
         if !(2..=MOST_EVALUATION_PAIRS).contains(&self.data.evaluation_pairs) {
             return Err(usage(format!(
@@ -482,6 +505,40 @@ impl RunConfig {
     }
 }
 
+/// A setting that is another than before.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Its name, such as `optimiser.learning_rate`.
+    pub key: String,
+    /// What it was.
+    pub from: Value,
+    /// What it is.
+    pub to: Value,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {} to {}", self.key, self.from, self.to)
+    }
+}
+
+fn compare(from: &Table, to: &Table, path: &str, changes: &mut Vec<Change>) {
+    for (key, from) in from {
+        let key_path = format!("{path}{key}");
+        match (from, to.get(key)) {
+            (Value::Table(from), Some(Value::Table(to))) => {
+                compare(from, to, &format!("{key_path}."), changes);
+            }
+            (from, Some(to)) if from != to => changes.push(Change {
+                key: key_path,
+                from: from.clone(),
+                to: to.clone(),
+            }),
+            _ => {}
+        }
+    }
+}
+
 /// A configuration in the making.
 pub struct Overlay {
     table: Table,
@@ -490,6 +547,15 @@ pub struct Overlay {
 }
 
 impl Overlay {
+    /// A configuration as it is.
+    pub fn of(config: &RunConfig) -> Result<Self> {
+        let table = Table::try_from(config).context("a configuration as TOML")?;
+        Ok(Self {
+            table,
+            given: Vec::new(),
+        })
+    }
+
     /// A preset as it is.
     pub fn new(preset: Preset) -> Result<Self> {
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use data::{Compose, Dataset, LabelledImages, Pair, Purpose, balanced_pairs, batch_of, stream};
 use loss_kernel::ContrastiveLoss;
@@ -11,6 +11,7 @@ use model::{Calibration, LeNet};
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
+use crate::watch::{NotFinite, collapsed};
 
 /// Images embedded at once: a few MB of activations.
 const BATCH: usize = 256;
@@ -122,6 +123,9 @@ pub struct Checkup {
     pub test_eer: f64,
     /// Share of test images whose nearest other test image shows the same class.
     pub test_p_at_1: f64,
+    /// Whether the network maps all validation images to nearly one point.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub collapsed: bool,
 }
 
 impl Checkup {
@@ -140,12 +144,12 @@ impl Checkup {
         let test_loss = test.loss(loss, &pairs.test)?;
         // JSON has no such numbers, and what made them is not what would fail next.
         for loss in [validation_loss, test_loss] {
-            ensure!(
-                loss.is_finite(),
-                "the loss is {loss} on images held out: the network has diverged; a smaller \
-                 optimiser.learning_rate may help"
-            );
+            NotFinite::check(loss, "the loss", "on images held out")?;
         }
+        let collapsed = collapsed(
+            &validation.distances(&pairs.validation),
+            config.loss.margin.get(),
+        );
         let validation = roc(&validation, &pairs.validation)?;
         let test_p_at_1 = metrics::precision_at_1(&test.values, test.dim, &test.labels)?;
         let test = roc(&test, &pairs.test)?;
@@ -158,6 +162,7 @@ impl Checkup {
             test_auc: verification.auc,
             test_eer: verification.eer,
             test_p_at_1,
+            collapsed,
         })
     }
 }

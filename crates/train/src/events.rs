@@ -48,6 +48,8 @@ fn encode(lines: &[Line], start: f64, pace: f64) -> Vec<u8> {
                 ("auc/validation", checkup.validation_auc),
                 ("accuracy/test", checkup.test_accuracy),
             ],
+            // The learning rates after it show it.
+            Line::Rollback { .. } => continue,
         };
         let mut summary = Vec::new();
         for (tag, value) in scalars {

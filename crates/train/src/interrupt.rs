@@ -28,6 +28,12 @@ impl Interrupt {
         Ok(Self(seen))
     }
 
+    /// One that never comes.
+    #[cfg(test)]
+    pub fn never() -> Self {
+        Self(Arc::default())
+    }
+
     /// Whether to stop.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)

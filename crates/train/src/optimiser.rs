@@ -3,10 +3,12 @@
 
 use anyhow::{Context, Result, ensure};
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor, bail};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Storage, Tensor, bail};
 use model::{Parameter, Role};
 use num_traits::Float;
 use serde::{Deserialize, Serialize};
+
+use crate::watch::NotFinite;
 
 /// Which rule turns gradients into steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +101,19 @@ impl Optimiser {
     }
 
     /// One step at the learning rate `rate`.
+    ///
+    /// # Errors
+    /// On the CPU, [`NotFinite`] for a gradient that is not, before anything is changed. A GPU would
+    /// have to be waited for: there it shows in a later loss.
     pub fn step(&mut self, gradients: &GradStore, rate: f64) -> Result<()> {
+        for Slot { parameter, .. } in &self.slots {
+            if let Some(gradient) = gradients.get(&parameter.var)
+                && gradient.device().is_cpu()
+            {
+                let what = format!("the gradient of {}", parameter.name);
+                NotFinite::check(anything_not_finite(gradient)?, &what, "")?;
+            }
+        }
         self.steps += 1;
         for slot in &mut self.slots {
             let Parameter { name, var, .. } = &slot.parameter;
@@ -154,6 +168,31 @@ impl Optimiser {
         self.steps = steps;
         Ok(())
     }
+}
+
+/// A value of a CPU tensor that is not finite, or 0.
+fn anything_not_finite(tensor: &Tensor) -> Result<f64> {
+    // All of a contiguous tensor before any, which the compiler makes wide instructions of.
+    fn of<T: Float>(values: &[T]) -> f64 {
+        if values
+            .iter()
+            .fold(true, |all, value| all & value.is_finite())
+        {
+            return 0.0;
+        }
+        let found = values.iter().find(|value| !value.is_finite());
+        found.and_then(|value| value.to_f64()).unwrap_or(f64::NAN)
+    }
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+        return Ok(0.0);
+    };
+    Ok(match storage {
+        CpuStorage::F32(values) => of(&values[from..to]),
+        CpuStorage::F64(values) => of(&values[from..to]),
+        _ => 0.0,
+    })
 }
 
 /// A step of one parameter. On the CPU its two halves are candle operations on whole tensors: one
@@ -353,6 +392,19 @@ mod tests {
     fn sgd_keeps_the_rate_inside_the_momentum() {
         // v = 0.1·2 = 0.2, w = 1.8; then at half the rate v = 0.9·0.2 + 0.05·1.8 = 0.27, w = 1.53.
         close(&descend(SGD, Role::Weight, &[0.1, 0.05]), &[1.53, -0.765]);
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_is_named_and_changes_nothing() {
+        for factor in [f64::NAN, f64::INFINITY] {
+            let parameter = parameter(Role::Weight);
+            let mut optimiser = Optimiser::new(SGD, std::slice::from_ref(&parameter)).unwrap();
+            let loss = parameter.var.affine(factor, 0.0).unwrap().sum_all();
+            let gradients = loss.unwrap().backward().unwrap();
+            let error = optimiser.step(&gradients, 0.1).unwrap_err();
+            assert!(error.to_string().contains("the gradient of p"), "{error}");
+            assert_eq!(parameter.var.to_vec1::<f64>().unwrap(), [2.0, -1.0]);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use toml::Value;
 
 use crate::cli::{Cli, Command, FitArgs};
 use crate::config::{Overlay, RunConfig};
@@ -41,6 +42,8 @@ fn fit(args: &FitArgs) -> Result<ExitCode> {
     let fit = match &args.resume {
         Some(run) => Fit::resume(
             RunFolder::open(run)?,
+            &args.set,
+            args.allow_changes,
             args.device.choice.open(voice)?,
             voice,
         )?,
@@ -140,6 +143,9 @@ fn lay(args: &FitArgs, mut overlay: Overlay) -> Result<Overlay> {
         if let Some(value) = value {
             overlay = overlay.set(key, value.as_str())?;
         }
+    }
+    if let Some(on_nan) = args.on_nan {
+        overlay = overlay.set("training.on_nan", Value::try_from(on_nan)?)?;
     }
     if !args.hold_out_classes.is_empty() {
         overlay = overlay.set("data.hold_out_classes", args.hold_out_classes.clone())?;

@@ -1,24 +1,39 @@
 //! The folder of a run, and how anything gets into it.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use model::{LeNet, ModelFile, weights};
 
 use crate::config::RunConfig;
+use crate::faults;
 use crate::usage::usage;
+
+/// The file that a run in training holds a lock on. The system lets go of it when the program ends,
+/// however it does.
+const LOCK: &str = ".lock";
+
+/// How the name of a file that is not yet whole starts.
+const UNFINISHED: &str = ".writing-";
 
 /// A run folder that exists.
 #[derive(Clone, Debug)]
 pub struct RunFolder(PathBuf);
 
+/// While this lives, no other program trains in the folder.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
 impl RunFolder {
     /// Makes a new one for `config`: `path`, which must not hold anything yet, or the next free
     /// `runs/NAME-NUMBER`.
-    pub fn create(path: Option<&Path>, name: &str, config: &RunConfig) -> Result<Self> {
+    pub fn create(path: Option<&Path>, name: &str, config: &RunConfig) -> Result<(Self, Lock)> {
         let path = match path {
             Some(path) => {
                 fs::create_dir_all(path)
@@ -40,8 +55,39 @@ impl RunFolder {
             }
         };
         let folder = Self(path);
+        let lock = folder.lock()?;
         folder.write("config.toml", config.to_toml()?.as_bytes())?;
-        Ok(folder)
+        Ok((folder, lock))
+    }
+
+    /// Takes the folder for training in, and clears away what a killed program was writing.
+    pub fn lock(&self) -> Result<Lock> {
+        let path = self.path(LOCK);
+        let file = faults::operation("make the lock")
+            .and_then(|()| File::create(&path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(usage(format!(
+                    "{} is being trained by another program; wait for it or stop it",
+                    self.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        for folder in ["", "checkpoints", "report"].map(|name| self.path(name)) {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if is_unfinished(&entry.file_name()) {
+                    let path = entry.path();
+                    fs::remove_file(&path)
+                        .with_context(|| format!("cannot remove {}", path.display()))?;
+                }
+            }
+        }
+        Ok(Lock { _file: file })
     }
 
     /// Opens one that a run has written.
@@ -87,14 +133,22 @@ impl RunFolder {
     /// Writes a file whole or not at all: a reader, or whoever starts again after a power cut,
     /// finds the old one or the new one.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
+        // Else it would be made anew, with nothing but this file in it.
+        if !self.0.is_dir() {
+            bail!(
+                "the run folder {} is gone: it was removed or renamed while the run trained",
+                self.display()
+            );
+        }
         write_whole(&self.path(name), contents)
     }
 
-    /// `metrics.jsonl`, to append to.
-    pub fn metrics(&self) -> Result<File> {
-        let path = self.path("metrics.jsonl");
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        file.with_context(|| format!("cannot write {}", path.display()))
+    /// Removes a file.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        faults::operation("remove")
+            .and_then(|()| fs::remove_file(&path))
+            .with_context(|| format!("cannot remove {}", path.display()))
     }
 }
 
@@ -105,10 +159,13 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
+        faults::operation("make the folder")?;
         fs::create_dir_all(folder)?;
+        faults::operation("make the file")?;
         let mut file = tempfile::Builder::new()
-            .prefix(".writing-")
+            .prefix(UNFINISHED)
             .tempfile_in(folder)?;
+        faults::operation("write")?;
         file.write_all(contents)?;
         // A temporary file is its owner's alone; a result is as readable as any new file.
         #[cfg(unix)]
@@ -117,19 +174,35 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
             file.as_file()
                 .set_permissions(fs::Permissions::from_mode(0o644))?;
         }
+        faults::operation("sync")?;
         file.as_file().sync_all()?;
+        faults::operation("rename")?;
         file.persist(path)?;
         #[cfg(unix)]
-        File::open(folder)?.sync_all()?;
+        {
+            faults::operation("sync the folder")?;
+            File::open(folder)?.sync_all()?;
+        }
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn occupied(path: &Path) -> Result<bool> {
-    let mut entries =
+    let entries =
         fs::read_dir(path).with_context(|| format!("cannot look into {}", path.display()))?;
-    Ok(entries.next().is_some())
+    for entry in entries {
+        let name = entry?.file_name();
+        // All that a program leaves that is killed before it has written config.toml.
+        if name != LOCK && !is_unfinished(&name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_unfinished(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes())
 }
 
 fn next_free(name: &str) -> Result<PathBuf> {

@@ -22,6 +22,7 @@ pub fn write(
     for line in read_metrics(run)? {
         match line {
             Line::Step { step, loss, .. } => train_loss.push((step, loss)),
+            Line::Rollback { .. } => {}
             Line::Epoch { step, checkup, .. } => test_loss.push((step, checkup.test_loss)),
         }
     }

@@ -1,9 +1,10 @@
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss};
 use model::LeNet;
 
 use crate::optimiser::{Optimiser, OptimiserConfig};
+use crate::watch::NotFinite;
 
 /// What is minimised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,13 +81,18 @@ impl Trainer {
     }
 
     /// One training step at the learning rate `rate`; see [`loss`](Self::loss) for the rest. Returns
-    /// the loss before the step. It may not be finite: then the weights are not either.
+    /// the loss before the step. On a GPU it may not be finite: then the weights are not either.
     ///
     /// # Errors
-    /// As [`loss`](Self::loss).
+    /// As [`loss`](Self::loss). On the CPU a loss or a gradient that is not finite is an error too, and
+    /// the weights are as they were.
     pub fn step(&mut self, images: &Tensor, labels: &Tensor, rate: f64) -> Result<Tensor> {
         let mut step = || {
             let loss = self.loss(images, labels)?;
+            if loss.device().is_cpu() {
+                let value = loss.to_dtype(DType::F64)?.to_scalar()?;
+                NotFinite::check(value, "the loss", "")?;
+            }
             self.optimiser.step(&loss.backward()?, rate)?;
             Ok(loss.detach())
         };

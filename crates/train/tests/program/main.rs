@@ -1,6 +1,8 @@
 //! The program as a user runs it: the built binary, its status, what it prints, what it leaves.
 
 mod device;
+#[cfg(unix)]
+mod endurance;
 mod in_batch;
 #[cfg(unix)]
 mod interruption;

@@ -82,13 +82,13 @@ fn a_damaged_model_is_named() {
 fn a_damaged_checkpoint_is_named() {
     let scratch = Scratch::with_run();
     fs::remove_file(scratch.path("run/summary.json")).unwrap();
-    let sound = scratch.read("run/checkpoints/latest.safetensors");
+    let sound = scratch.read("run/checkpoints/step-00000300.safetensors");
     for damaged in [&sound[..sound.len() / 2], &sound[..5], b"garbage"] {
-        scratch.write("run/checkpoints/latest.safetensors", damaged);
+        scratch.write("run/checkpoints/step-00000300.safetensors", damaged);
         scratch.refuses(
             1,
             "fit --resume run",
-            &["run/checkpoints/latest.safetensors"],
+            &["run/checkpoints/step-00000300.safetensors"],
         );
     }
 }
@@ -102,7 +102,7 @@ fn a_checkpoint_of_another_network_is_named_with_the_layer() {
         "run/config.toml",
         config.replace("embedding = 4", "embedding = 3"),
     );
-    let words = ["run/checkpoints/latest.safetensors", "feat"];
+    let words = ["run/checkpoints/step-00000300.safetensors", "feat"];
     scratch.refuses(1, "fit --resume run", &words);
 }
 

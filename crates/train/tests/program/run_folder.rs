@@ -17,11 +17,13 @@ fn a_run_leaves_the_files_of_a_run_folder_and_no_others() {
     assert_eq!(
         found,
         [
+            ".lock",
             "checkpoints",
             "checkpoints/best.safetensors",
-            "checkpoints/latest.safetensors",
+            "checkpoints/step-00000300.safetensors",
             "config.toml",
             "embeddings.tsv",
+            "environment.jsonl",
             "events.out.tfevents",
             "metadata.tsv",
             "metrics.jsonl",

@@ -36,6 +36,8 @@ pub enum Command {
     Search(SearchArgs),
     /// Write embeddings of pictures, or of the test images
     Embed(EmbedArgs),
+    /// Answer over HTTP, with a page to draw or choose two pictures on
+    Serve(ServeArgs),
     /// Make a run's report.html again
     Report(ReportArgs),
 }
@@ -264,6 +266,29 @@ pub struct EmbedArgs {
     /// saw them
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Where to compute.
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// How to speak.
+    #[command(flatten)]
+    pub voice: VoiceArgs,
+}
+
+/// Flags of `train serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A run folder, or a model.safetensors
+    pub run: PathBuf,
+    /// The port to listen on; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 8787)]
+    pub port: u16,
+    /// The address to listen on. Any but a loopback address lets whoever reaches this machine over
+    /// the network use the service: it has neither passwords nor encryption
+    #[arg(long, value_name = "ADDRESS", default_value_t = std::net::Ipv4Addr::LOCALHOST.into())]
+    pub listen: std::net::IpAddr,
+    /// A folder of pictures, its sub-folders' too, that POST /search looks through
+    #[arg(long, value_name = "DIR")]
+    pub gallery: Option<PathBuf>,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -13,7 +13,7 @@ use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::progress::{Voice, print, tell};
 use crate::run_folder::RunFolder;
 use crate::usage::UsageError;
-use crate::{embed, evaluate, search, verify};
+use crate::{embed, evaluate, search, serve, verify};
 
 /// Does what the command line asks. Where that fails it says why on standard error, and the exit
 /// code is 2 for a wrong use of the program and 1 for anything else.
@@ -26,6 +26,7 @@ pub fn run() -> ExitCode {
         Some(Command::Verify(args)) => verify::verify(&args),
         Some(Command::Search(args)) => search::search(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Embed(args)) => embed::embed(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Serve(args)) => serve::serve(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Report(args)) => evaluate::report(&args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -17,4 +17,6 @@ mod refused_settings;
 mod repetition;
 mod run_folder;
 mod scratch;
+#[cfg(unix)]
+mod serving;
 mod voice;

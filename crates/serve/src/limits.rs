@@ -1,0 +1,42 @@
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+/// What one client, or all of them together, may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// Bytes of the bodies that are held at a time; further requests wait.
+    pub held: usize,
+    /// Pictures in a request for embeddings.
+    pub pictures: usize,
+    /// Connections at a time; further ones wait to be accepted.
+    pub connections: usize,
+    /// Requests that are computed at a time; further ones wait.
+    pub computing: usize,
+    /// How long a request's head may take to come, and a connection may lie idle.
+    pub head: Duration,
+    /// How long a request's body may take to come.
+    pub upload: Duration,
+    /// How long a request waits for its turn.
+    pub wait: Duration,
+    /// How long requests in hand are given to finish when the server stops.
+    pub stopping: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 16 << 20,
+            held: 256 << 20,
+            pictures: 64,
+            // Below the 1,024 open files that many systems allow a program.
+            connections: 512,
+            computing: available_parallelism().map_or(1, usize::from),
+            head: Duration::from_secs(10),
+            upload: Duration::from_secs(30),
+            wait: Duration::from_secs(60),
+            stopping: Duration::from_secs(30),
+        }
+    }
+}

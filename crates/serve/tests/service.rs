@@ -1,0 +1,388 @@
+//! The service as its clients meet it: a real server on a free port, and bytes over sockets.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde_json::Value;
+use serve::{Judge, JudgeError, Limits, Map, Model, Neighbour, Seen, Server, Verdict};
+
+/// Sees a picture as the number its bytes spell.
+struct Arithmetic {
+    takes: Duration,
+}
+
+impl Judge for Arithmetic {
+    fn model(&self) -> Model {
+        Model {
+            name: "arithmetic".into(),
+            input: [1, 28, 28],
+            embedding: 1,
+            threshold: 1.0,
+            gallery: 3,
+            map: false,
+        }
+    }
+
+    fn look(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError> {
+        thread::sleep(self.takes);
+        let see = |(name, bytes): &(String, Vec<u8>)| {
+            let number = std::str::from_utf8(bytes)
+                .ok()
+                .and_then(|text| text.parse().ok());
+            match number {
+                Some(number) if number < 1e6 => Ok(Seen {
+                    embedding: vec![number],
+                    place: None,
+                    treatment: Vec::new(),
+                }),
+                Some(_) => Err(JudgeError::PictureTooLarge(format!("{name} is too large"))),
+                None if bytes == b"panic" => panic!("as asked"),
+                None => Err(JudgeError::Picture(format!("{name} is no number"))),
+            }
+        };
+        pictures.iter().map(see).collect()
+    }
+
+    fn verdict(&self, a: &[f32], b: &[f32]) -> Result<Verdict, JudgeError> {
+        let distance = (a[0] - b[0]).abs();
+        Ok(Verdict {
+            same: distance <= 1.0,
+            distance,
+            threshold: 1.0,
+            far_at_threshold: None,
+        })
+    }
+
+    fn nearest(&self, embedding: &[f32], count: usize) -> Result<Vec<Neighbour>, JudgeError> {
+        let neighbour = |number: u8| Neighbour {
+            name: number.to_string(),
+            distance: (f32::from(number) - embedding[0]).abs(),
+            same: false,
+        };
+        let mut found: Vec<_> = (0..3).map(neighbour).collect();
+        found.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+        found.truncate(count);
+        Ok(found)
+    }
+
+    fn map(&self) -> Option<&Map> {
+        None
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(takes: Duration, limits: Limits) -> Self {
+        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let server = Server::listen(any, Arithmetic { takes }, limits).unwrap();
+        let address = server.address();
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = thread::spawn(move || server.run(|| seen.load(Ordering::Relaxed)));
+        Self {
+            address,
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn quick() -> Self {
+        Self::start(Duration::ZERO, Limits::default())
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        // A test that waits for ever says less than one that fails.
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        stream
+    }
+
+    fn send(&self, request: impl AsRef<[u8]>) -> (u16, Value) {
+        let mut stream = self.connect();
+        stream.write_all(request.as_ref()).unwrap();
+        answer(stream)
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        self.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        ))
+    }
+
+    fn post(&self, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
+        self.send(form(path, fields))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().unwrap().join();
+        assert!(ended.is_ok() || thread::panicking());
+    }
+}
+
+fn form(path: &str, fields: &[(&str, &str)]) -> String {
+    let mut body = String::new();
+    for (name, text) in fields {
+        body += "--edge\r\nContent-Disposition: form-data; ";
+        body += &format!("name=\"{name}\"; filename=\"{name}\"\r\n\r\n{text}\r\n");
+    }
+    body += "--edge--\r\n";
+    format!(
+        "{}{body}",
+        head(path, "multipart/form-data; boundary=edge", body.len())
+    )
+}
+
+fn head(path: &str, kind: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+         Content-Length: {length}\r\n\r\n"
+    )
+}
+
+/// The status and the JSON of an answer, `Null` if it is none.
+fn answer(mut stream: TcpStream) -> (u16, Value) {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("{text:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+fn refused((status, answer): (u16, Value), expected: u16, why: &str) {
+    let error = answer["error"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{status}: {answer}"));
+    assert_eq!(status, expected, "{error}");
+    assert!(error.contains(why), "{error:?} does not say {why:?}");
+}
+
+#[test]
+fn a_thousand_requests_at_once_are_all_answered_rightly() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // Both ends of each connection are this process's.
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(4096, |most| most.min(4096));
+    let raised = Rlimit {
+        current: Some(current),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, raised).unwrap();
+
+    let server = Running::quick();
+    let numbers = 0..1000;
+    // All have sent their request before the first reads its answer.
+    let asked: Vec<TcpStream> = numbers
+        .clone()
+        .map(|number| {
+            let mut stream = server.connect();
+            let request = form("/verify", &[("a", &number.to_string()), ("b", "0.25")]);
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    for (number, stream) in numbers.zip(asked) {
+        let (status, answer) = answer(stream);
+        assert_eq!(status, 200, "{number}: {answer}");
+        let distance = (f64::from(number) - 0.25).abs();
+        assert_eq!(answer["distance"].as_f64(), Some(distance), "{number}");
+        assert_eq!(answer["same"].as_bool(), Some(distance <= 1.0), "{number}");
+    }
+}
+
+#[test]
+fn pictures_are_embedded_in_order_and_searched() {
+    let server = Running::quick();
+    let (status, answer) = server.post("/embed", &[("x", "3"), ("x", "1"), ("y", "2")]);
+    let seen: Vec<_> = answer["pictures"].as_array().unwrap().iter().collect();
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|p| p["embedding"][0].as_f64().unwrap())
+        .collect();
+    assert_eq!((status, seen), (200, vec![3.0, 1.0, 2.0]));
+
+    let (status, answer) = server.post("/search?count=2", &[("x", "1.75")]);
+    assert_eq!(status, 200);
+    assert_eq!(answer["neighbours"].as_array().unwrap().len(), 2);
+    assert_eq!(answer["neighbours"][0]["name"], "2");
+    assert_eq!(server.get("/health").1["model"]["name"], "arithmetic");
+}
+
+#[test]
+fn wrong_requests_are_told_what_is_wrong() {
+    let server = Running::quick();
+    refused(server.get("/nowhere"), 404, "/nowhere");
+    refused(server.get("/verify"), 405, "does not take GET");
+    refused(server.get("/map"), 404, "no map");
+    refused(server.post("/health", &[]), 405, "does not take POST");
+    refused(server.post("/verify", &[("a", "1")]), 400, "fields a and b");
+    refused(
+        server.post("/verify", &[("a", "1"), ("a", "1")]),
+        400,
+        "fields a and b",
+    );
+    let three = [("a", "1"), ("b", "1"), ("c", "1")];
+    refused(server.post("/verify", &three), 422, "at most 2");
+    refused(
+        server.post("/verify", &[("a", "1"), ("b", "x")]),
+        422,
+        "b is no number",
+    );
+    refused(
+        server.post("/verify", &[("a", "1"), ("b", "1e9")]),
+        413,
+        "b is too large",
+    );
+    refused(
+        server.post("/verify", &[("a", "1"), ("b", "panic")]),
+        500,
+        "failed",
+    );
+    refused(server.post("/embed", &[]), 400, "one picture or more");
+    refused(server.post("/embed", &[("x", "1"); 65]), 422, "at most 64");
+    refused(server.post("/search", &[]), 400, "send a picture");
+    refused(
+        server.post("/search?count=0", &[("x", "1")]),
+        400,
+        "from 1 to 100",
+    );
+    refused(
+        server.post("/search?count=many", &[("x", "1")]),
+        400,
+        "from 1 to 100",
+    );
+    refused(
+        server.send(head("/verify", "text/plain", 0)),
+        415,
+        "multipart/form-data",
+    );
+    refused(
+        server.send(head("/verify", "multipart/form-data", 0)),
+        400,
+        "boundary",
+    );
+    let kind = "multipart/form-data; boundary=edge";
+    refused(server.send(head("/verify", kind, 7) + "garbage"), 400, "");
+    // One right request among all these is still answered.
+    assert_eq!(server.post("/verify", &[("a", "1"), ("b", "1")]).0, 200);
+}
+
+#[test]
+fn bodies_over_the_limit_are_refused_announced_or_not() {
+    let limits = Limits {
+        body: 2000,
+        ..Limits::default()
+    };
+    let server = Running::start(Duration::ZERO, limits);
+    let kind = "multipart/form-data; boundary=edge";
+    refused(server.send(head("/embed", kind, 2001)), 413, "2000 bytes");
+
+    let long = "1".repeat(3000);
+    let request = form("/embed", &[("x", &long)]);
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let (head, _) = head.split_once("Content-Length").unwrap();
+    let chunked = format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    refused(server.send(chunked), 413, "2000 bytes");
+}
+
+#[test]
+fn slow_clients_are_cut_off_and_hold_up_nobody() {
+    let limits = Limits {
+        head: Duration::from_millis(300),
+        upload: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let server = Running::start(Duration::ZERO, limits);
+    let mut silent: Vec<TcpStream> = (0..50).map(|_| server.connect()).collect();
+    for (i, stream) in silent.iter_mut().enumerate() {
+        // Nothing at all, or half a head.
+        if i % 2 == 0 {
+            stream
+                .write_all(b"GET /health HTTP/1.1\r\nHost: local")
+                .unwrap();
+        }
+    }
+    assert_eq!(server.get("/health").0, 200);
+    for mut stream in silent {
+        // The end of the connection, long before hyper's own limit of 30 s; a read that times out is
+        // an error.
+        let soon = Some(Duration::from_secs(10));
+        stream.set_read_timeout(soon).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(!rest.starts_with(b"HTTP/1.1 200"));
+    }
+    let request = form("/embed", &[("x", "1")]);
+    refused(server.send(&request[..request.len() - 10]), 408, "to come");
+}
+
+#[test]
+fn a_full_service_says_so() {
+    let limits = Limits {
+        computing: 1,
+        wait: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let server = Running::start(Duration::from_secs(1), limits);
+    let mut first = server.connect();
+    first
+        .write_all(form("/embed", &[("x", "1")]).as_bytes())
+        .unwrap();
+    thread::sleep(Duration::from_millis(300));
+    refused(server.post("/embed", &[("x", "2")]), 503, "busy");
+    assert_eq!(answer(first).0, 200);
+}
+
+#[test]
+fn requests_in_hand_are_finished_when_the_server_stops() {
+    let server = Running::start(Duration::from_secs(1), Limits::default());
+    let mut stream = server.connect();
+    stream
+        .write_all(form("/embed", &[("x", "1")]).as_bytes())
+        .unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let address = server.address;
+    drop(server);
+    let (status, answer) = answer(stream);
+    assert_eq!(
+        (status, answer["pictures"][0]["embedding"][0].as_f64()),
+        (200, Some(1.0))
+    );
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn other_sites_get_nothing() {
+    let server = Running::quick();
+    let from = |host: &str, origin: &str| {
+        server.send(format!(
+            "GET /health HTTP/1.1\r\nHost: {host}\r\n{origin}Connection: close\r\n\r\n"
+        ))
+    };
+    refused(from("example.org", ""), 421, "localhost alone");
+    refused(
+        from("localhost:1", "Origin: http://example.org\r\n"),
+        403,
+        "other sites",
+    );
+    refused(from("localhost:1", "Origin: null\r\n"), 403, "other sites");
+    assert_eq!(from("localhost:1", "Origin: http://localhost:1\r\n").0, 200);
+}

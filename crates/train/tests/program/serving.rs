@@ -1,0 +1,150 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use serde_json::Value;
+
+use crate::scratch::Scratch;
+
+/// `train serve` on a free port; it is killed if a test fails before it has stopped it.
+struct Service(Option<Child>, String);
+
+impl Service {
+    fn start(scratch: &Scratch, flags: &str) -> Self {
+        let mut child = scratch
+            .command(&format!("serve run --port 0 --json {flags}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"));
+        Self(Some(child), said["address"].as_str().unwrap().into())
+    }
+
+    /// The status and the JSON that a form with the pictures as its fields is answered with.
+    fn post(&self, path: &str, fields: &[(&str, &Path)]) -> (String, Value) {
+        let mut body = Vec::new();
+        for (name, picture) in fields {
+            let head = format!(
+                "--edge\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n\r\n"
+            );
+            body.extend(head.as_bytes());
+            body.extend(std::fs::read(picture).unwrap());
+            body.extend(b"\r\n");
+        }
+        body.extend(b"--edge--\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: multipart/form-data; boundary=edge\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(&self.1).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().into();
+        (status, serde_json::from_str(body).unwrap())
+    }
+
+    fn stop(mut self) -> (Option<i32>, String) {
+        let child = self.0.take().unwrap();
+        // SAFETY: it touches no memory; the child has not been waited for, so its number is its own.
+        let sent = unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
+        assert_eq!(sent, 0);
+        let ended = child.wait_with_output().unwrap();
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stderr).unwrap(),
+        )
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_service_gives_the_verdicts_that_the_command_gives() {
+    let scratch = Scratch::with_run();
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pictures");
+    let gallery = scratch.path("gallery/threes");
+    std::fs::create_dir_all(&gallery).unwrap();
+    std::fs::copy(pictures.join("three.png"), gallery.join("three.png")).unwrap();
+    let three = &gallery.join("three.png");
+    let seven = &scratch.path("seven.png");
+    std::fs::copy(pictures.join("seven.png"), seven).unwrap();
+
+    let service = Service::start(&scratch, "--gallery gallery");
+    let (status, verified) = service.post("/verify", &[("a", three), ("b", seven)]);
+    assert_eq!(status, "200", "{verified}");
+    let command = "verify run gallery/threes/three.png seven.png --json";
+    let said: Value = serde_json::from_str(&scratch.succeeds(command).stdout).unwrap();
+    let bits = |value: &Value| (value.as_f64().unwrap() as f32).to_bits();
+    assert_eq!(bits(&verified["distance"]), bits(&said["distance"]));
+    assert_eq!(verified["threshold"], said["threshold"]);
+    assert_eq!(verified["same"], said["same"]);
+    let far = verified["far_at_threshold"].as_f64();
+    assert!(
+        far.is_some_and(|far| (0.0..=1.0).contains(&far)),
+        "{verified}"
+    );
+    // The scratch run's embedding has four dimensions, so its map is a projection.
+    assert_eq!(verified["a"]["embedding"].as_array().unwrap().len(), 4);
+    assert_eq!(verified["a"]["place"].as_array().unwrap().len(), 2);
+
+    let (_, found) = service.post("/search", &[("x", three)]);
+    assert_eq!(found["neighbours"][0]["name"], "threes/three.png");
+    assert_eq!(found["neighbours"][0]["distance"], 0.0);
+
+    let text = scratch.path("quick.toml");
+    let (status, refused) = service.post("/verify", &[("a", three), ("b", &text)]);
+    assert_eq!(status, "422");
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains("cannot be read as a picture"), "{error}");
+
+    let (code, stderr) = service.stop();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn only_an_address_that_was_asked_for_is_open_to_the_network() {
+    let scratch = Scratch::with_run();
+    let service = Service::start(&scratch, "");
+    assert!(service.1.starts_with("127.0.0.1:"), "{}", service.1);
+    assert_eq!(service.stop().1, "");
+
+    let service = Service::start(&scratch, "--listen 0.0.0.0");
+    let (code, stderr) = service.stop();
+    assert_eq!(code, Some(0));
+    assert!(
+        stderr.starts_with("warning: whoever reaches this machine"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_service_that_cannot_start_says_why() {
+    let scratch = Scratch::with_run();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    scratch.refuses(
+        1,
+        &format!("serve run --port {port}"),
+        &[&format!("cannot listen on 127.0.0.1:{port}: ")],
+    );
+    std::fs::create_dir(scratch.path("empty")).unwrap();
+    let line = "serve run --port 0 --gallery empty";
+    scratch.refuses(1, line, &["empty has no pictures in it"]);
+}

@@ -128,7 +128,7 @@ done
 if [[ $sanitizer ]]; then
     for tool in memcheck racecheck initcheck synccheck; do
         step "$tool" 40 "$sanitizer" --tool "$tool" --error-exitcode 9 \
-            bin/loss-tests --ignored --test-threads=1 gpu_goes_every_way gpu_makes_a_wrong_label
+            bin/loss-tests --ignored --test-threads=1 gpu_goes_every_way gpu_makes_a_wrong_label gpu_takes_any_layout_of_a_batch
     done
 elif [[ $sanitizer_needed ]]; then
     say "FAIL  sanitizer: compute-sanitizer is not installed (--without-sanitizer does without)"

@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use crate::{ContrastiveLoss, Reduction, Variant, ffi};
 
 /// A tensor as a CustomOp gets it.
-type View<'a> = (&'a CudaStorage, &'a Layout);
+pub(crate) type View<'a> = (&'a CudaStorage, &'a Layout);
 
 /// As many as `kernels/contrastive.h` allows.
 const MOST_PAIRS: usize = 1 << 31;
@@ -163,14 +163,14 @@ impl<'a> Batch<'a> {
 }
 
 /// A tensor of rank 0 to 2 as the kernels take it, with the type of its elements.
-struct Matrix<'a> {
-    matrix: ffi::contrastive_matrix,
-    element: ffi::contrastive_type,
-    read: SyncOnDrop<'a>,
+pub(crate) struct Matrix<'a> {
+    pub(crate) matrix: ffi::contrastive_matrix,
+    pub(crate) element: ffi::contrastive_type,
+    pub(crate) read: SyncOnDrop<'a>,
 }
 
 impl<'a> Matrix<'a> {
-    fn new((storage, layout): View<'a>, stream: &'a CudaStream) -> Result<Self> {
+    pub(crate) fn new((storage, layout): View<'a>, stream: &'a CudaStream) -> Result<Self> {
         let (element, (data, read)) = match &storage.slice {
             CudaStorageSlice::F16(data) => (ffi::CONTRASTIVE_F16, data.device_ptr(stream)),
             CudaStorageSlice::BF16(data) => (ffi::CONTRASTIVE_BF16, data.device_ptr(stream)),
@@ -194,7 +194,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-fn variant(variant: Variant) -> ffi::contrastive_variant {
+pub(crate) fn variant(variant: Variant) -> ffi::contrastive_variant {
     match variant {
         Variant::Hadsell => ffi::CONTRASTIVE_HADSELL,
         Variant::Legacy => ffi::CONTRASTIVE_LEGACY,
@@ -213,7 +213,7 @@ fn reduction(reduction: Reduction) -> ffi::contrastive_reduction {
 }
 
 /// What a launch returned, as an error that names the kernel.
-fn launched(code: i32) -> Result<()> {
+pub(crate) fn launched(code: i32) -> Result<()> {
     if code == 0 {
         return Ok(());
     }

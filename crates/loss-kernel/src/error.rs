@@ -106,8 +106,11 @@ pub enum LossError {
         references: Shape,
     },
     /// A batch on a device for which this loss is not written.
-    #[error("the loss over all pairs of a batch runs on the CPU alone, got a tensor on {0:?}")]
-    NotOnCpu(DeviceLocation),
+    #[error(
+        "the loss over all pairs of a batch runs on the CPU and, built with the feature `cuda`, on \
+         NVIDIA GPUs; got a tensor on {0:?}"
+    )]
+    UnsupportedDevice(DeviceLocation),
     /// A batch that differs in kind from those remembered.
     #[error("the memory holds {expected}, and cannot take {found}")]
     OtherMemory {

@@ -1,7 +1,10 @@
 //! The loss over all pairs of a batch, as a candle CustomOp. The arithmetic of a pair is in
-//! [`crate::energy`], that of a tile of pairs in `tile.rs`.
+//! [`crate::energy`], that of a tile of pairs in `tile.rs` and, for a GPU, in `kernels/in_batch.cu`
+//! behind `cuda.rs`.
 
 mod classes;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod evaluate;
 mod lanes;
 mod matrix;
@@ -61,7 +64,8 @@ pub use self::reduction::InBatchReduction;
 ///
 /// Deterministic: the same bits for the same input, for any number of threads. Sums are taken in
 /// f32 for f16, bf16 and f32 embeddings (over tiles in f64), and in f64 for f64. How exact the
-/// distances are is in `docs/formulas.md`. On the CPU alone, for now.
+/// distances are is in `docs/formulas.md`. On a GPU (feature `cuda`) the gradient is computed in the
+/// backward pass instead; what differs is in `docs/gpu.md`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InBatchContrastiveLoss {
     margin: Margin,
@@ -117,11 +121,15 @@ impl InBatchContrastiveLoss {
     ///
     /// # Errors
     ///
-    /// Where shapes, types or devices do not fit, there is no pair, or the tensors are not on the
-    /// CPU.
+    /// Where shapes, types or devices do not fit, there is no pair, or the tensors are on a device
+    /// that this loss is not written for.
     pub fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Tensor, LossError> {
-        let op = self.of_batch(embeddings, labels)?;
-        Ok(embeddings.apply_op1(op)?)
+        check_batch(embeddings, labels)?;
+        #[cfg(feature = "cuda")]
+        if embeddings.device().is_cuda() {
+            return Ok(cuda::forward(*self, (embeddings, labels))?);
+        }
+        Ok(embeddings.apply_op1(self.of_batch(embeddings, labels)?)?)
     }
 
     /// The loss of all pairs of a query and a reference, with a backward pass to those of the two
@@ -154,6 +162,22 @@ impl InBatchContrastiveLoss {
                 b: references.dtype(),
             });
         }
+        if !queries.device().same_device(references.device()) {
+            return Err(LossError::Devices {
+                a: queries.device().location(),
+                b: references.device().location(),
+                labels: query_labels.device().location(),
+            });
+        }
+        #[cfg(feature = "cuda")]
+        if queries.device().is_cuda() {
+            let references = (references, reference_labels);
+            return Ok(cuda::forward_against(
+                *self,
+                (queries, query_labels),
+                references,
+            )?);
+        }
         let op = Op {
             loss: *self,
             classes: Classes::of_batches([query_labels, reference_labels])?.into(),
@@ -173,6 +197,11 @@ impl InBatchContrastiveLoss {
         embeddings: &Tensor,
         labels: &Tensor,
     ) -> Result<(Tensor, Tensor), LossError> {
+        check_batch(embeddings, labels)?;
+        #[cfg(feature = "cuda")]
+        if embeddings.device().is_cuda() {
+            return Ok(cuda::loss_and_gradient(*self, (embeddings, labels))?);
+        }
         let op = Op {
             wanted: [true, false],
             ..self.of_batch(embeddings, labels)?
@@ -183,10 +212,6 @@ impl InBatchContrastiveLoss {
     }
 
     fn of_batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Op, LossError> {
-        check(embeddings, labels)?;
-        if embeddings.dims()[0] < 2 {
-            return Err(LossError::NoPair(embeddings.shape().clone()));
-        }
         Ok(Op {
             loss: *self,
             classes: Classes::of_batches([labels])?.into(),
@@ -194,6 +219,15 @@ impl InBatchContrastiveLoss {
             gradients: Mutex::default(),
         })
     }
+}
+
+/// Of a batch whose own rows make the pairs.
+fn check_batch(embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
+    check(embeddings, labels)?;
+    if embeddings.dims()[0] < 2 {
+        return Err(LossError::NoPair(embeddings.shape().clone()));
+    }
+    Ok(())
 }
 
 fn check(embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
@@ -218,10 +252,16 @@ fn check(embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
     if !labels.dtype().is_int() {
         return Err(LossError::ClassType(labels.dtype()));
     }
-    for tensor in [embeddings, labels] {
-        if !tensor.device().is_cpu() {
-            return Err(LossError::NotOnCpu(tensor.device().location()));
-        }
+    let (device, labels_device) = (embeddings.device(), labels.device());
+    if !(device.is_cpu() || cfg!(feature = "cuda") && device.is_cuda()) {
+        return Err(LossError::UnsupportedDevice(device.location()));
+    }
+    if !device.same_device(labels_device) {
+        return Err(LossError::Devices {
+            a: device.location(),
+            b: device.location(),
+            labels: labels_device.location(),
+        });
     }
     Ok(())
 }

@@ -3,8 +3,12 @@
 //! `cargo test -p loss-kernel --features cuda -- --ignored gpu` where there is one.
 #![cfg(feature = "cuda")]
 
+use std::num::NonZeroU8;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
-use loss_kernel::{ContrastiveLoss, Reduction, Variant};
+use loss_kernel::{
+    ContrastiveLoss, InBatchContrastiveLoss, InBatchReduction, Margin, Miner, Reduction, Variant,
+};
 
 const TYPES: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
 
@@ -474,6 +478,138 @@ fn gpu_refuses_tensors_on_two_devices() -> Result<()> {
     let one = Tensor::new(1f32, &Device::Cpu)?;
     let error = loss.gradient(&a, &a, &same, &one).unwrap_err().to_string();
     assert!(error.contains("Cuda") && error.contains("Cpu"), "{error}");
+    Ok(())
+}
+
+/// Both batches with their labels; rows of another length each, so that distances lie on both sides of
+/// the margin.
+fn batches(dim: usize, dtype: DType) -> Result<[(Tensor, Tensor); 2]> {
+    let batch = |rows: usize, variant| -> Result<(Tensor, Tensor)> {
+        let labels = (0..rows).map(|i| (i % 7) as u32);
+        Ok((
+            pairs(rows, dim, variant, dtype)?.b,
+            Tensor::from_iter(labels, &Device::Cpu)?,
+        ))
+    };
+    Ok([
+        batch(66, Variant::Hadsell)?,
+        batch(31, Variant::ExponentialL1)?,
+    ])
+}
+
+/// Every setting of the loss over all pairs of a batch.
+fn in_batch_losses() -> Vec<InBatchContrastiveLoss> {
+    let width = Margin::new(0.4).expect("it is positive");
+    let negatives = NonZeroU8::new(3).expect("it is not 0");
+    let mut losses = Vec::new();
+    for variant in Variant::ALL {
+        for miner in [
+            Miner::All,
+            Miner::Hard,
+            Miner::SemiHard { width },
+            Miner::Hardest { negatives },
+        ] {
+            for reduction in [
+                InBatchReduction::Mean,
+                InBatchReduction::MeanNonZero,
+                InBatchReduction::Sum,
+            ] {
+                let turn = losses.len();
+                losses.push(
+                    InBatchContrastiveLoss::default()
+                        .variant(variant)
+                        .miner(miner)
+                        .reduction(reduction)
+                        .balanced(turn % 2 == 1)
+                        .normalised(turn % 5 == 3),
+                );
+            }
+        }
+    }
+    losses
+}
+
+/// Loss and gradients of both batches through candle's backward pass, of one type for all.
+fn against(
+    loss: InBatchContrastiveLoss,
+    batches: &[(Tensor, Tensor); 2],
+    device: &Device,
+    dtype: DType,
+) -> Result<[Tensor; 3]> {
+    let on = |(batch, labels): &(Tensor, Tensor)| -> Result<(Var, Tensor)> {
+        let batch = batch.to_device(device)?.to_dtype(dtype)?;
+        Ok((Var::from_tensor(&batch)?, labels.to_device(device)?))
+    };
+    let ((a, a_labels), (b, b_labels)) = (on(&batches[0])?, on(&batches[1])?);
+    let within = loss.forward(&a, &a_labels)?;
+    let across = loss.forward_against(&a, &a_labels, &b, &b_labels)?;
+    let value = (within + (across * 0.5)?)?;
+    let gradients = value.backward()?;
+    let of = |x: &Var| gradients.get(x).cloned().expect("both are tracked");
+    Ok([value, of(&a), of(&b)])
+}
+
+/// To f64 on the CPU, on the same numbers.
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_agrees_with_the_cpu_over_all_pairs_of_a_batch() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    for dtype in TYPES {
+        for dim in [5, 33] {
+            let batches = batches(dim, dtype)?;
+            for loss in in_batch_losses() {
+                let found = against(loss, &batches, &gpu, dtype)?;
+                let expected = against(loss, &batches, &Device::Cpu, DType::F64)?;
+                for (which, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    let what = format!("{dtype:?}, D = {dim}, {loss:?}, result {which}");
+                    assert_close(found, &expected.to_dtype(dtype)?, &what)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_gives_the_same_bits_over_all_pairs_of_a_batch() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    // More tiles than the grid has blocks, so that blocks take turns.
+    let rows = 64 * 96;
+    let embeddings = pairs(rows, 17, Variant::Hadsell, DType::F32)?
+        .b
+        .to_device(&gpu)?;
+    let labels = Tensor::from_iter((0..rows).map(|i| (i % 100) as i64), &gpu)?;
+    let loss = InBatchContrastiveLoss::default();
+    let bits = || -> Result<Vec<u64>> {
+        let (value, gradient) = loss.loss_and_gradient(&embeddings, &labels)?;
+        let mut values = flat(&value)?;
+        values.extend(flat(&gradient)?);
+        Ok(values.into_iter().map(f64::to_bits).collect())
+    };
+    let first = bits()?;
+    for run in 1..20 {
+        assert!(bits()? == first, "run {run}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_takes_any_layout_of_a_batch() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    let [(batch, labels), _] = batches(21, DType::F32)?;
+    let loss = InBatchContrastiveLoss::default();
+    let (expected, expected_gradient) = loss.loss_and_gradient(&batch, &labels)?;
+    let labels = labels.to_device(&gpu)?;
+    let strided = Tensor::stack(&[&labels, &labels], 1)?
+        .narrow(1, 1, 1)?
+        .squeeze(1)?;
+    for (layout, batch) in layouts(&batch.to_device(&gpu)?)? {
+        let (value, gradient) = loss.loss_and_gradient(&batch, &strided)?;
+        assert_close(&value, &expected, layout)?;
+        assert_close(&gradient, &expected_gradient, layout)?;
+    }
     Ok(())
 }
 

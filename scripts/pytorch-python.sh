@@ -3,18 +3,11 @@
 #
 #   scripts/pytorch-python.sh SCRIPT.py [ARGUMENTS]
 #
-# The first run makes a virtual environment in the target folder. On Linux PyPI's torch brings its
-# CUDA libraries, some 5 GB once installed, and does not load without them; for the small CPU build
-# name PyTorch's CPU wheel index in pip's PIP_EXTRA_INDEX_URL and set TORCH=2.15.0+cpu.
+# On Linux PyPI's torch brings its CUDA libraries, some 5 GB once installed, and does not load without
+# them; for the small CPU build name PyTorch's CPU wheel index in pip's PIP_EXTRA_INDEX_URL and set
+# TORCH=2.15.0+cpu.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-venv=${CARGO_TARGET_DIR:-$here/../target}/pytorch
-packages=("torch==${TORCH:-2.15.0}" safetensors==0.8.0 numpy==2.4.6 pytorch-metric-learning==2.9.0)
-
-if [[ "$(cat "$venv/packages" 2>/dev/null)" != "${packages[*]}" ]]; then
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}"
-    echo "${packages[*]}" >"$venv/packages"
-fi
-exec "$venv/bin/python" "$@"
+exec "$here/venv-python.sh" pytorch \
+    "torch==${TORCH:-2.15.0} safetensors==0.8.0 numpy==2.4.6 pytorch-metric-learning==2.9.0" "$@"

@@ -2,7 +2,7 @@
 
 use kernel_tests::emulator::{Element, InBatchKernels};
 use kernel_tests::in_batch_grid::{Case, check, formulas, shapes};
-use kernel_tests::mutant::{Change, compiled};
+use kernel_tests::mutant::{Change, assert_refused, compiled};
 
 const fn in_batch(from: &'static str, to: &'static str) -> Change {
     ("in_batch.cu", from, to)
@@ -189,27 +189,16 @@ fn checked(change: Change, cases: &[Case]) -> Result<(), String> {
         .try_for_each(|(index, case)| check(&kernels, case, index as u64))
 }
 
-/// Every other mutant: the compiler takes most of the time, so two tests share them.
-fn refuse(start: usize) {
-    let cases = cases();
-    let mut survivors = Vec::new();
-    for (what, change) in MUTANTS.iter().skip(start).step_by(2) {
-        match checked(*change, &cases) {
-            Ok(()) => survivors.push(what),
-            Err(error) => println!("{what}: {error}"),
-        }
-    }
-    assert!(survivors.is_empty(), "not refused: {survivors:#?}");
-}
-
 #[test]
 fn broken_kernels_are_refused() {
-    refuse(0);
+    let cases = cases();
+    assert_refused(MUTANTS, 0, |change| checked(change, &cases));
 }
 
 #[test]
 fn more_broken_kernels_are_refused() {
-    refuse(1);
+    let cases = cases();
+    assert_refused(MUTANTS, 1, |change| checked(change, &cases));
 }
 
 #[test]

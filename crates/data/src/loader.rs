@@ -16,11 +16,9 @@ use crate::{
 /// Makes the batch of any step of a run.
 #[derive(Debug)]
 pub struct PairLoader {
-    images: Arc<LabelledImages>,
+    input: TrainingInput,
     sampler: PairSampler,
-    transform: Compose,
     pairs_per_batch: usize,
-    seed: u64,
 }
 
 /// The input and the labels of one training step; P pairs.
@@ -51,12 +49,7 @@ impl PairLoader {
         pairs_per_batch: usize,
         seed: u64,
     ) -> Result<Self, DataError> {
-        if sampler.images() != images.len() {
-            return Err(DataError::OtherImages {
-                sampler: sampler.images(),
-                images: images.len(),
-            });
-        }
+        let input = TrainingInput::new(images, sampler.images(), transform, seed)?;
         if pairs_per_batch == 0 {
             return Err(DataError::Setting {
                 name: "pairs per batch",
@@ -65,11 +58,9 @@ impl PairLoader {
             });
         }
         Ok(Self {
-            images,
+            input,
             sampler,
-            transform,
             pairs_per_batch,
-            seed,
         })
     }
 
@@ -78,12 +69,7 @@ impl PairLoader {
         let pairs = self.sampler.batch(step, self.pairs_per_batch);
         let firsts = pairs.iter().map(|pair| pair.first as usize);
         let seconds = pairs.iter().map(|pair| pair.second as usize);
-        let pixels = transformed(
-            &self.images,
-            firsts.chain(seconds),
-            &self.transform,
-            &mut stream(self.seed, Purpose::Augmentation, step),
-        );
+        let pixels = self.input.pixels(step, firsts.chain(seconds));
         let same = pairs.iter().map(|pair| u8::from(pair.same)).collect();
         PairBatch {
             step,
@@ -108,10 +94,8 @@ impl PairLoader {
 /// Makes the batch of any step of a run with a loss over all pairs of a batch.
 #[derive(Debug)]
 pub struct ClassLoader {
-    images: Arc<LabelledImages>,
+    input: TrainingInput,
     sampler: MPerClassSampler,
-    transform: Compose,
-    seed: u64,
 }
 
 /// The input and the labels of one training step; N images.
@@ -139,32 +123,17 @@ impl ClassLoader {
         transform: Compose,
         seed: u64,
     ) -> Result<Self, DataError> {
-        if sampler.images() != images.len() {
-            return Err(DataError::OtherImages {
-                sampler: sampler.images(),
-                images: images.len(),
-            });
-        }
-        Ok(Self {
-            images,
-            sampler,
-            transform,
-            seed,
-        })
+        let input = TrainingInput::new(images, sampler.images(), transform, seed)?;
+        Ok(Self { input, sampler })
     }
 
     /// The batch of step `step`, the same whatever was made before.
     pub fn batch(&self, step: u64) -> ClassBatch {
         let images = self.sampler.batch(step);
-        let pixels = transformed(
-            &self.images,
-            images.iter().map(|&image| image as usize),
-            &self.transform,
-            &mut stream(self.seed, Purpose::Augmentation, step),
-        );
-        let labels = images
-            .iter()
-            .map(|&image| self.images.labels()[image as usize])
+        let indices = images.iter().map(|&image| image as usize);
+        let pixels = self.input.pixels(step, indices.clone());
+        let labels = indices
+            .map(|image| self.input.images.labels()[image])
             .collect();
         ClassBatch {
             step,
@@ -187,6 +156,42 @@ impl ClassLoader {
         ahead: usize,
     ) -> Prefetch<ClassBatch> {
         Prefetch::new(from_step..to_step, ahead, move |step| self.batch(step))
+    }
+}
+
+/// The images that batches are drawn of, and what is done to them.
+#[derive(Debug)]
+struct TrainingInput {
+    images: Arc<LabelledImages>,
+    transform: Compose,
+    seed: u64,
+}
+
+impl TrainingInput {
+    /// For a sampler of `sampled` images.
+    fn new(
+        images: Arc<LabelledImages>,
+        sampled: usize,
+        transform: Compose,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        if sampled != images.len() {
+            return Err(DataError::OtherImages {
+                sampler: sampled,
+                images: images.len(),
+            });
+        }
+        Ok(Self {
+            images,
+            transform,
+            seed,
+        })
+    }
+
+    /// Network input for the images at `indices`, in step `step`.
+    fn pixels(&self, step: u64, indices: impl Iterator<Item = usize>) -> Vec<f32> {
+        let mut rng = stream(self.seed, Purpose::Augmentation, step);
+        transformed(&self.images, indices, &self.transform, &mut rng)
     }
 }
 

@@ -114,16 +114,7 @@ pub fn picture_folder(
         Some(tested) => (0..images.all.len()).partition(|&i| !tested[i]),
         None => {
             let mut rng = stream(seed, Purpose::TestSplit, 0);
-            hold_out(images.all.labels(), options.test, &mut rng).map_err(|error| match error {
-                DataError::Setting {
-                    found, expected, ..
-                } => DataError::Setting {
-                    name: "test",
-                    found,
-                    expected,
-                },
-                error => error,
-            })?
+            hold_out(images.all.labels(), options.test, "test", &mut rng)?
         }
     };
     Ok(PictureFolder {

@@ -64,7 +64,7 @@ impl Source {
             }
         };
         let mut rng = stream(seed, Purpose::Split, 0);
-        let (kept, held_out) = hold_out(all.labels(), validation, &mut rng)?;
+        let (kept, held_out) = hold_out(all.labels(), validation, "validation", &mut rng)?;
         Ok(Dataset {
             name: self.to_string(),
             train: Arc::new(all.select(&kept)),

@@ -10,18 +10,19 @@ use crate::DataError;
 /// Splits images at random, class by class, as indices (kept, held out), each in ascending order.
 ///
 /// `fraction` of each class, rounded, is held out, but at least one image and never all; a class of
-/// one image is kept.
+/// one image is kept. An error calls the fraction `name`.
 ///
 /// # Errors
 /// [`DataError::Setting`] unless 0 < `fraction` < 1.
 pub fn hold_out<R: Rng + ?Sized>(
     labels: &[u32],
     fraction: f64,
+    name: &'static str,
     rng: &mut R,
 ) -> Result<(Vec<usize>, Vec<usize>), DataError> {
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(DataError::Setting {
-            name: "validation",
+            name,
             found: fraction.to_string(),
             expected: "a fraction above 0 and below 1",
         });
@@ -53,7 +54,7 @@ mod tests {
     fn every_class_gives_its_share_and_no_image_is_in_both() {
         let labels: Vec<u32> = (0..1000).map(|i| u32::from(i >= 900)).collect();
         let mut rng = stream(1, Purpose::Split, 0);
-        let (kept, held_out) = hold_out(&labels, 0.1, &mut rng).unwrap();
+        let (kept, held_out) = hold_out(&labels, 0.1, "validation", &mut rng).unwrap();
         assert_eq!(held_out.iter().filter(|&&i| labels[i] == 0).count(), 90);
         assert_eq!(held_out.iter().filter(|&&i| labels[i] == 1).count(), 10);
         let mut all = [kept, held_out].concat();
@@ -64,7 +65,15 @@ mod tests {
     #[test]
     fn the_seed_alone_chooses_the_images() {
         let labels = vec![0; 100];
-        let split = |seed| hold_out(&labels, 0.5, &mut stream(seed, Purpose::Split, 0)).unwrap();
+        let split = |seed| {
+            hold_out(
+                &labels,
+                0.5,
+                "validation",
+                &mut stream(seed, Purpose::Split, 0),
+            )
+            .unwrap()
+        };
         assert_eq!(split(1), split(1));
         assert_ne!(split(1), split(2));
     }
@@ -74,7 +83,7 @@ mod tests {
         let labels = [0, 1, 1, 3, 3, 3];
         for fraction in [0.01, 0.99] {
             let mut rng = stream(1, Purpose::Split, 0);
-            let (kept, _) = hold_out(&labels, fraction, &mut rng).unwrap();
+            let (kept, _) = hold_out(&labels, fraction, "validation", &mut rng).unwrap();
             for class in [0, 1, 3] {
                 assert!(kept.iter().any(|&i| labels[i] == class));
             }
@@ -84,7 +93,12 @@ mod tests {
     #[test]
     fn a_fraction_outside_zero_to_one_is_refused() {
         for fraction in [0.0, 1.0, -0.1, f64::NAN] {
-            let result = hold_out(&[0, 0], fraction, &mut stream(1, Purpose::Split, 0));
+            let result = hold_out(
+                &[0, 0],
+                fraction,
+                "validation",
+                &mut stream(1, Purpose::Split, 0),
+            );
             assert!(matches!(
                 result,
                 Err(DataError::Setting {

@@ -41,10 +41,7 @@ pub fn retrieval(
 ) -> Result<Retrieval, MetricsError> {
     check("embeddings", embeddings, dim, labels)?;
     let gallery = Gallery::new(embeddings, dim);
-    let mut members = HashMap::<u32, usize>::new();
-    for &label in labels {
-        *members.entry(label).or_default() += 1;
-    }
+    let members = members(labels);
 
     let rankings: Vec<Ranking> = (0..labels.len())
         .into_par_iter()
@@ -96,10 +93,7 @@ pub fn retrieval(
 pub fn precision_at_1(embeddings: &[f32], dim: usize, labels: &[u32]) -> Result<f64, MetricsError> {
     check("embeddings", embeddings, dim, labels)?;
     let gallery = Gallery::new(embeddings, dim);
-    let mut members = HashMap::<u32, usize>::new();
-    for &label in labels {
-        *members.entry(label).or_default() += 1;
-    }
+    let members = members(labels);
     let queries: usize = members.values().filter(|&&count| count > 1).sum();
     if queries == 0 {
         return Err(MetricsError::NoClassmates {
@@ -190,6 +184,15 @@ fn nearest(distances: &[f64]) -> usize {
         }
     }
     nearest
+}
+
+/// How many have each label.
+fn members(labels: &[u32]) -> HashMap<u32, usize> {
+    let mut members = HashMap::new();
+    for &label in labels {
+        *members.entry(label).or_default() += 1;
+    }
+    members
 }
 
 fn row(embeddings: &[f32], dim: usize, index: usize) -> &[f32] {

@@ -146,13 +146,11 @@ impl Checkup {
         for loss in [validation_loss, test_loss] {
             NotFinite::check(loss, "the loss", "on images held out")?;
         }
-        let collapsed = collapsed(
-            &validation.distances(&pairs.validation),
-            config.loss.margin.get(),
-        );
-        let validation = roc(&validation, &pairs.validation)?;
+        let distances = validation.distances(&pairs.validation);
+        let collapsed = collapsed(&distances, config.loss.margin.get());
+        let validation = roc(&distances, &pairs.validation)?;
         let test_p_at_1 = metrics::precision_at_1(&test.values, test.dim, &test.labels)?;
-        let test = roc(&test, &pairs.test)?;
+        let test = roc(&test.distances(&pairs.test), &pairs.test)?;
         let verification = Verification::new(&test, validation.best_threshold());
         Ok(Self {
             validation_loss,
@@ -175,7 +173,7 @@ pub fn calibrate(
     pairs: &EvaluationPairs,
 ) -> Result<(f64, Calibration)> {
     let validation = Embedded::new(net, &dataset.validation, &config.transform.evaluation())?;
-    let roc = roc(&validation, &pairs.validation)?;
+    let roc = roc(&validation.distances(&pairs.validation), &pairs.validation)?;
     let rule = config.calibration.at;
     let columns = roc.columns();
     let calibration = Calibration {
@@ -246,8 +244,9 @@ impl Assessment {
         let closed_set = match (&dataset.closed_test, &pairs.closed_test) {
             (Some(images), Some(pairs)) => {
                 let embedded = Embedded::new(net, images, &transform)?;
+                let roc = roc(&embedded.distances(pairs), pairs)?;
                 Some(ClosedSet {
-                    verification: Verification::new(&roc(&embedded, pairs)?, threshold),
+                    verification: Verification::new(&roc, threshold),
                     retrieval: metrics::retrieval(
                         &embedded.values,
                         embedded.dim,
@@ -268,7 +267,8 @@ impl Assessment {
                 test.dim,
             )?),
         };
-        let roc = roc(&test, &pairs.test)?;
+        let distances = test.distances(&pairs.test);
+        let roc = roc(&distances, &pairs.test)?;
         Ok(Self {
             figures: Figures {
                 verification: Verification::new(&roc, threshold),
@@ -280,7 +280,7 @@ impl Assessment {
                 ]),
                 closed_set,
             },
-            distances: test.distances(&pairs.test),
+            distances,
             pairs: pairs.test,
             roc,
             test,
@@ -288,7 +288,8 @@ impl Assessment {
     }
 }
 
-fn roc(embedded: &Embedded, pairs: &[Pair]) -> Result<Roc> {
+/// Of pairs at their distances.
+fn roc(distances: &[f32], pairs: &[Pair]) -> Result<Roc> {
     let same: Vec<bool> = pairs.iter().map(|pair| pair.same).collect();
-    Ok(Roc::new(&embedded.distances(pairs), &same)?)
+    Ok(Roc::new(distances, &same)?)
 }

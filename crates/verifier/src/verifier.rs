@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use candle_core::{Device, Tensor};
 use data::{
-    Compose, ImageShape, LabelledImages, Picture, TransformConfig, batch_of, picture_from_bytes,
-    read_picture,
+    Compose, Framing, ImageShape, LabelledImages, Picture, TransformConfig, batch_of,
+    picture_from_bytes, read_picture,
 };
 use metrics::{OperatingRule, Roc, RocColumns, euclidean, is_same};
 use model::{LeNet, ModelFile, weights};
@@ -184,8 +184,7 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError::Picture`], which names the file.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Picture> {
-        let framing = self.file.preprocessing.ink_side.into();
-        Ok(read_picture(path.as_ref(), self.shape, framing)?)
+        Ok(read_picture(path.as_ref(), self.shape, self.framing())?)
     }
 
     /// Reads many picture files, on all cores.
@@ -193,8 +192,7 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError::Pictures`], which names every file that cannot be used.
     pub fn read_all<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Result<Vec<Picture>> {
-        let framing = self.file.preprocessing.ink_side.into();
-        let read = |path: &P| read_picture(path.as_ref(), self.shape, framing);
+        let read = |path: &P| read_picture(path.as_ref(), self.shape, self.framing());
         let read: Vec<_> = paths.par_iter().map(read).collect();
         let mut pictures = Vec::with_capacity(paths.len());
         let mut problems = Vec::new();
@@ -216,9 +214,12 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError::Picture`].
     pub fn decode(&self, bytes: &[u8], name: impl AsRef<Path>) -> Result<Picture> {
-        let framing = self.file.preprocessing.ink_side.into();
         let name = name.as_ref();
-        Ok(picture_from_bytes(bytes, name, self.shape, framing)?)
+        Ok(picture_from_bytes(bytes, name, self.shape, self.framing())?)
+    }
+
+    fn framing(&self) -> Framing {
+        self.file.preprocessing.ink_side.into()
     }
 
     /// Whether two pictures show the same.

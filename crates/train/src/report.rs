@@ -11,7 +11,6 @@ mod mistakes;
 mod neighbours;
 mod page;
 mod pictures;
-mod principal_axes;
 mod roc;
 mod table;
 mod thinning;

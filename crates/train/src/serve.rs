@@ -85,7 +85,7 @@ impl Judge for NetworkJudge {
         let embeddings = self.verifier.embed(&decoded).map_err(judge_error)?;
         let seen = embeddings.rows().zip(decoded).map(|(row, picture)| Seen {
             embedding: row.to_vec(),
-            place: self.map.as_ref().map(|(_, plane)| plane.place(row)),
+            place: self.map.as_ref().map(|(_, plane)| place(plane, row)),
             treatment: picture.treatment,
         });
         Ok(seen.collect())
@@ -127,6 +127,11 @@ fn judge_error(error: VerifierError) -> JudgeError {
         _ => JudgeError::Failed,
     };
     kind(format!("{:#}", anyhow::Error::new(error)))
+}
+
+fn place(plane: &Plane, embedding: &[f32]) -> [f32; 2] {
+    let (x, y) = plane.place(embedding);
+    [x as f32, y as f32]
 }
 
 /// The run's test images in the plane, from the files for the embedding projector; `None` where
@@ -175,12 +180,10 @@ fn read_map(run: &Path, dim: usize) -> Result<Option<(Map, Plane)>> {
     if labels.is_empty() {
         return Ok(None);
     }
-    let plane = Plane::of(&values, dim);
+    let rows: Vec<&[f32]> = values.chunks_exact(dim).collect();
+    let plane = Plane::of(&rows, dim);
     let map = Map {
-        points: values
-            .chunks_exact(dim)
-            .map(|row| plane.place(row))
-            .collect(),
+        points: rows.iter().map(|row| place(&plane, row)).collect(),
         labels,
         classes,
         projected: dim > 2,

@@ -12,7 +12,8 @@ use super::ink::{CLASSES, Ink, TEXT};
 use super::pictures::{class_of, data_link, present};
 use super::table::Table;
 use super::thinning::even_over_classes;
-use super::{Report, count, percent, principal_axes};
+use super::{Report, count, percent};
+use crate::plane::Plane;
 use crate::sheet::{Sheet, columns, tile};
 
 /// Points drawn at most: about 90 bytes of page each, and more would only hide one another.
@@ -56,14 +57,14 @@ pub fn figure(report: &Report) -> Result<Figure> {
             .map(|row| (f64::from(row[0]), f64::from(row[1])))
             .collect(),
         dim => {
-            let (places, kept) = principal_axes::project(&rows, dim);
+            let plane = Plane::of(&rows, dim);
             note = format!(
                 " The embedding has {dim} dimensions; the map shows the two directions in which the \
                  points spread the most (principal components), which keep {} of the variance, so \
                  classes that overlap here may still be apart.",
-                percent(kept)
+                percent(plane.kept())
             );
-            places
+            rows.iter().map(|row| plane.place(row)).collect()
         }
     };
     if strip {

@@ -1,6 +1,7 @@
 use super::embedding_map::lift_apart;
 use super::thinning::{beyond, centred_mean, even_over_classes, extremes};
-use super::{Page, Report, confusion, mistakes, neighbours, principal_axes, render};
+use super::{Page, Report, confusion, mistakes, neighbours, render};
+use crate::plane::Plane;
 use data::{ImageShape, LabelledImages, Pair};
 
 /// What a [`Report`] borrows: `classes` tidy islands on a circle, `n` images.
@@ -409,7 +410,9 @@ fn principal_axes_find_the_plane_the_points_lie_in() {
         .map(|(a, b)| (0..4).map(|d| 5.0 + a * u[d] + b * v[d]).collect())
         .collect();
     let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
-    let (places, kept) = principal_axes::project(&rows, 4);
+    let plane = Plane::of(&rows, 4);
+    let places: Vec<(f64, f64)> = rows.iter().map(|row| plane.place(row)).collect();
+    let kept = plane.kept();
     assert!(
         (kept - 1.0).abs() < 1e-6,
         "a plane keeps everything, not {kept}"

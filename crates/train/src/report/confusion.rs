@@ -79,7 +79,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
                     cell.rate().to_string(),
                 ]
             }),
-        ),
+        )?,
     })
 }
 

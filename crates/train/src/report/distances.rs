@@ -117,7 +117,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
                         shares.1.to_string(),
                     ]
                 }),
-        ),
+        )?,
     })
 }
 

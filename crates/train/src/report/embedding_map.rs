@@ -184,7 +184,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
                     place.1.to_string(),
                 ]
             }),
-        ),
+        )?,
     })
 }
 

@@ -153,6 +153,6 @@ pub fn figure(report: &Report) -> Result<Figure> {
                     [series.to_owned(), step.to_string(), loss.to_string()]
                 })
             }),
-        ),
+        )?,
     })
 }

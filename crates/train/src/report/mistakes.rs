@@ -74,7 +74,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
             "mistakes",
             ["first", "second", "first_class", "second_class", "distance"],
             accepted.iter().chain(&rejected).map(row),
-        ),
+        )?,
     })
 }
 

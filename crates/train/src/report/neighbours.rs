@@ -61,7 +61,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
             "neighbours",
             ["query", "query_class", "rank", "image", "class", "distance"],
             rows,
-        ),
+        )?,
     })
 }
 

@@ -55,7 +55,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
             beyond(report.roc, TOLERANCE)
                 .iter()
                 .map(|(far, tar)| [far.to_string(), tar.to_string()]),
-        ),
+        )?,
     })
 }
 

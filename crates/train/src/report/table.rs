@@ -1,5 +1,7 @@
 //! The data behind a figure, for other programs.
 
+use anyhow::Result;
+
 /// A table with a line of names above its rows.
 pub struct Table {
     /// The file's name, without its `.csv`.
@@ -14,24 +16,13 @@ impl Table {
         name: &'static str,
         columns: [&str; N],
         rows: impl IntoIterator<Item = [String; N]>,
-    ) -> Self {
-        let mut csv = line(&columns);
+    ) -> Result<Self> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        csv.write_record(columns)?;
         for row in rows {
-            csv += &line(&row);
+            csv.write_record(row)?;
         }
-        Self { name, csv }
-    }
-}
-
-fn line(fields: &[impl AsRef<str>]) -> String {
-    let fields: Vec<String> = fields.iter().map(|field| quoted(field.as_ref())).collect();
-    fields.join(",") + "\n"
-}
-
-fn quoted(field: &str) -> String {
-    if field.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
+        let csv = String::from_utf8(csv.into_inner()?)?;
+        Ok(Self { name, csv })
     }
 }

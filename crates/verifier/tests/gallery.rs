@@ -1,32 +1,13 @@
 //! Galleries: exact, kept in a file, and refused where they do not belong.
 
-use candle_core::{DType, Device};
-use model::{LeNet, LeNetConfig, ModelFile, Preprocessing};
+mod network;
+
+use network::verifier;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::fs;
 use std::path::Path;
 use verifier::{Embeddings, Gallery, Verifier, VerifierError};
-
-fn verifier(seed: u64) -> Verifier {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let config = LeNetConfig::relu(4);
-    let net = LeNet::new(config.clone(), DType::F32, &Device::Cpu, &mut rng).unwrap();
-    let file = ModelFile {
-        config,
-        preprocessing: Preprocessing {
-            scale: 1.0 / 255.0,
-            mean: 0.1307,
-            std: 0.3081,
-            ink_side: Some(20),
-        },
-        threshold: None,
-        calibration: None,
-        classes: Vec::new(),
-        version: "0.1.0".into(),
-    };
-    Verifier::new(net, file).unwrap()
-}
 
 fn gallery(verifier: &Verifier, rows: usize) -> Gallery {
     let mut rng = ChaCha8Rng::seed_from_u64(5);

@@ -1,47 +1,16 @@
-//! The verifier on a network of random weights, which is as good as any to compare bits with.
+//! The verifier's verdicts, embeddings and refusals.
+
+mod network;
 
 use std::sync::Arc;
 use std::thread;
 
-use candle_core::{DType, Device};
 use data::Picture;
-use model::{Calibration, LeNet, LeNetConfig, ModelFile, Preprocessing, weights};
+use model::weights;
+use network::{file, net, verifier};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use verifier::{Embeddings, Gallery, OperatingRule, Verifier, VerifierError};
-
-fn file(config: LeNetConfig) -> ModelFile {
-    ModelFile {
-        config,
-        preprocessing: Preprocessing {
-            scale: 1.0 / 255.0,
-            mean: 0.1307,
-            std: 0.3081,
-            ink_side: Some(20),
-        },
-        threshold: Some(0.5),
-        // Same pairs at 0.1, 0.2, 0.6; different ones at 0.4 and 0.8.
-        calibration: Some(Calibration {
-            at: "accuracy".into(),
-            distance: vec![0.1, 0.2, 0.4, 0.6, 0.8],
-            same: vec![1, 2, 2, 3, 3],
-            different: vec![0, 0, 1, 1, 2],
-        }),
-        classes: vec!["a".into(), "b".into()],
-        version: "0.1.0".into(),
-    }
-}
-
-fn net(seed: u64) -> LeNet {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    LeNet::new(LeNetConfig::relu(4), DType::F32, &Device::Cpu, &mut rng).unwrap()
-}
-
-fn verifier(seed: u64) -> Verifier {
-    let net = net(seed);
-    let file = file(net.config().clone());
-    Verifier::new(net, file).unwrap()
-}
 
 fn pictures(count: usize) -> Vec<Picture> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);

@@ -1,0 +1,40 @@
+//! A network of random weights, which is as good as any to compare bits with.
+
+use candle_core::{DType, Device};
+use model::{Calibration, LeNet, LeNetConfig, ModelFile, Preprocessing};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use verifier::Verifier;
+
+pub fn file(config: LeNetConfig) -> ModelFile {
+    ModelFile {
+        config,
+        preprocessing: Preprocessing {
+            scale: 1.0 / 255.0,
+            mean: 0.1307,
+            std: 0.3081,
+            ink_side: Some(20),
+        },
+        threshold: Some(0.5),
+        // Same pairs at 0.1, 0.2, 0.6; different ones at 0.4 and 0.8.
+        calibration: Some(Calibration {
+            at: "accuracy".into(),
+            distance: vec![0.1, 0.2, 0.4, 0.6, 0.8],
+            same: vec![1, 2, 2, 3, 3],
+            different: vec![0, 0, 1, 1, 2],
+        }),
+        classes: vec!["a".into(), "b".into()],
+        version: "0.1.0".into(),
+    }
+}
+
+pub fn net(seed: u64) -> LeNet {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    LeNet::new(LeNetConfig::relu(4), DType::F32, &Device::Cpu, &mut rng).unwrap()
+}
+
+pub fn verifier(seed: u64) -> Verifier {
+    let net = net(seed);
+    let file = file(net.config().clone());
+    Verifier::new(net, file).unwrap()
+}

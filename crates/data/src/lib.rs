@@ -10,6 +10,10 @@
 mod digits;
 mod error;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+#[cfg(test)]
+mod hostile;
 mod idx;
 mod images;
 mod loader;

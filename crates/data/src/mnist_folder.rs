@@ -105,20 +105,30 @@ fn find_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// Gzip is told by its first two bytes, since browsers unpack files and keep the `.gz`.
 fn unpack(path: &Path, expected: Expected, to: &Path) -> Result<(), DataError> {
-    let mut packed = BufReader::new(file::open(path)?);
+    let packed = BufReader::new(file::open(path)?);
+    let unpack_error = |source| DataError::Unpack { source };
+    let mut sink = BufWriter::new(File::create(to).map_err(unpack_error)?);
+    unpack_from(path, packed, expected, &mut sink)?;
+    sink.flush().map_err(unpack_error)
+}
+
+/// Of the bytes of `packed`, which errors call `path`.
+pub(crate) fn unpack_from(
+    path: &Path,
+    mut packed: impl BufRead,
+    expected: Expected,
+    sink: &mut dyn Write,
+) -> Result<(), DataError> {
     let start = packed.fill_buf().map_err(|source| DataError::Read {
         path: path.into(),
         source,
     })?;
-    let mut source: Box<dyn Read> = if start.starts_with(&[0x1f, 0x8b]) {
+    let mut source: Box<dyn Read + '_> = if start.starts_with(&[0x1f, 0x8b]) {
         Box::new(MultiGzDecoder::new(packed))
     } else {
         Box::new(packed)
     };
-    let unpack_error = |source| DataError::Unpack { source };
-    let mut sink = BufWriter::new(File::create(to).map_err(unpack_error)?);
-    copy(path, &mut source, expected, &mut sink)?;
-    sink.flush().map_err(unpack_error)
+    copy(path, &mut source, expected, sink)
 }
 
 fn labelled(mut pixels: Vec<u8>, labels: Vec<u8>) -> Result<LabelledImages, DataError> {

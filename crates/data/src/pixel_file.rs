@@ -1,5 +1,7 @@
 //! Pixels of more images than memory may hold, in a file that the system reads as they are needed.
 
+#![expect(unsafe_code, reason = "a map of a file")]
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -7,6 +7,8 @@
 //! `RAYON_NUM_THREADS`, a round of each in turn; values and gradients are compared before anything
 //! is timed. `--serve FOLDER` answers `scripts/compare-metric-learning.py`.
 
+#![expect(unsafe_code, reason = "an allocator is unsafe to be")]
+
 use std::alloc::{GlobalAlloc, System};
 use std::fs;
 use std::hint::black_box;

@@ -14,6 +14,8 @@
 //! a line with the seconds of one forward and backward goes out: of the operations alone, and
 //! through candle's `backward()`.
 
+#![allow(unsafe_code, reason = "ffi: a setting of the C library")]
+
 use std::{
     collections::HashMap,
     hint::black_box,

@@ -59,6 +59,7 @@ pub(crate) fn backward(
     }
 }
 
+#[expect(unsafe_code, reason = "fresh memory, all of it written")]
 fn forward_as<S: Scalar>(
     loss: ContrastiveLoss,
     a: View,
@@ -90,6 +91,7 @@ fn forward_as<S: Scalar>(
     Ok(S::to_cpu_storage_owned(vec![S::from_f64(total)]))
 }
 
+#[expect(unsafe_code, reason = "fresh memory, all of it written")]
 fn backward_as<S: Scalar>(
     loss: ContrastiveLoss,
     a: View,

@@ -2,6 +2,8 @@
 //!
 //! Nothing here waits for the device: results, workspace and launches are queued on its stream.
 
+#![allow(unsafe_code, reason = "kernels are started through ffi")]
+
 use std::ffi::{CStr, c_void};
 use std::ptr;
 

@@ -28,6 +28,9 @@ pub enum LossError {
     /// No pairs, or embeddings of no dimensions.
     #[error("a batch must have at least one pair of at least one dimension, got {0:?}")]
     Empty(Shape),
+    /// More elements than there can be bytes.
+    #[error("a batch of {0:?} has more elements than memory can hold")]
+    TooLarge(Shape),
     /// The two sides differ in type, or their type has no contrastive loss.
     #[error("the embeddings must both be f16, bf16, f32 or f64, got {a:?} and {b:?}")]
     EmbeddingTypes {
@@ -122,6 +125,18 @@ pub enum LossError {
     /// What candle said.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+/// Refuses a view, of a few numbers seen over and over, whose gradients no address reaches.
+pub(crate) fn check_size(embeddings: &Shape) -> Result<(), LossError> {
+    // Of both sides, in f64.
+    const BYTES: usize = 2 * 8;
+    let sides = embeddings.dims().iter();
+    let bytes = sides.copied().try_fold(BYTES, usize::checked_mul);
+    match bytes {
+        Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
+        _ => Err(LossError::TooLarge(embeddings.clone())),
+    }
 }
 
 impl From<LossError> for candle_core::Error {

@@ -1,5 +1,6 @@
 //! The C interface of the kernels, as bindgen reads it from `kernels/contrastive.h`.
 
+#![allow(unsafe_code, reason = "the kernels are C++")]
 #![allow(non_camel_case_types)]
 
 include!(concat!(env!("OUT_DIR"), "/ffi.rs"));

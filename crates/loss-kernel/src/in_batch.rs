@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use self::classes::Classes;
 use self::evaluate::evaluate;
 use self::reduction::Totals;
+use crate::error::check_size;
 use crate::{LossError, Margin, Variant};
 
 pub use self::miner::Miner;
@@ -234,6 +235,7 @@ fn check(embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
     if embeddings.rank() != 2 {
         return Err(LossError::BatchShape(embeddings.shape().clone()));
     }
+    check_size(embeddings.shape())?;
     if embeddings.elem_count() == 0 {
         return Err(LossError::NoPair(embeddings.shape().clone()));
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "cuda")]
 use crate::cuda;
+use crate::error::check_size;
 use crate::{LossError, Variant, cpu};
 
 /// How far apart dissimilar pairs are pushed; positive and finite. Caffe's default is 1.
@@ -191,6 +192,7 @@ fn check(a: &Tensor, b: &Tensor, same: &Tensor) -> Result<(), LossError> {
             b: b.shape().clone(),
         });
     }
+    check_size(a.shape())?;
     if a.elem_count() == 0 {
         return Err(LossError::Empty(a.shape().clone()));
     }

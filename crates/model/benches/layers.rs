@@ -4,6 +4,8 @@
 //! candle's pooling gradient is wrong (see `model::conv_pool`), so it is a yardstick for time alone.
 //! `RAYON_NUM_THREADS` sets the threads of both. `cargo bench -p model`
 
+#![expect(unsafe_code, reason = "the environment, before there is a thread")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

@@ -14,6 +14,9 @@ const MOST_UNITS: usize = 1 << 16;
 /// Values of one weight at most: 1 GiB of f32.
 const MOST_WEIGHTS: usize = 1 << 28;
 
+/// Fully connected layers between the trunk and the embedding at most.
+const MOST_HIDDEN: usize = 64;
+
 /// A fully connected layer between the trunk and the embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -96,6 +99,13 @@ impl LeNetConfig {
             field: field.into(),
             problem,
         };
+        if self.hidden.len() > MOST_HIDDEN {
+            let found = self.hidden.len();
+            return Err(problem(
+                "hidden",
+                format!("has {found} layers; {MOST_HIDDEN} are the most"),
+            ));
+        }
         let mut sizes = vec![
             ("input".to_string(), self.input.to_vec()),
             ("channels".into(), self.channels.to_vec()),

@@ -85,6 +85,7 @@ impl<'a, T: WithDType> Matrix<'a, T> {
     }
 
     /// The product, by row.
+    #[expect(unsafe_code, reason = "gemm takes pointers")]
     fn times(self, rhs: Self) -> Result<Vec<T>> {
         if self.cols != rhs.rows {
             bail!("linear: {} columns times {} rows", self.cols, rhs.rows);

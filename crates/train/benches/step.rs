@@ -6,6 +6,8 @@
 //! `model::conv_pool`) and its SGD has no momentum, so it is a yardstick for time alone.
 //! `RAYON_NUM_THREADS` sets the threads of both. `cargo bench -p train`
 
+#![expect(unsafe_code, reason = "the environment, before there is a thread")]
+
 use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};

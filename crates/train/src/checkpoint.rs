@@ -126,10 +126,16 @@ pub fn save(run: &RunFolder, name: &str, trainer: &Trainer, progress: &Progress)
     ]);
     let mut bytes = safetensors::serialize(tensors, Some(header))
         .with_context(|| format!("putting {name} together"))?;
-    let checksum = format!("{:08x}", crc32c::crc32c(&bytes));
-    let place = place_of(&bytes, NO_CHECKSUM).context("the header lost its checksum")?;
-    bytes[place..][..checksum.len()].copy_from_slice(checksum.as_bytes());
+    seal(&mut bytes)?;
     run.write(name, &bytes)
+}
+
+/// Puts the checksum into a header that has its place.
+pub(crate) fn seal(bytes: &mut [u8]) -> Result<()> {
+    let checksum = format!("{:08x}", crc32c::crc32c(bytes));
+    let place = place_of(bytes, NO_CHECKSUM).context("the header has no place for a checksum")?;
+    bytes[place..][..checksum.len()].copy_from_slice(checksum.as_bytes());
+    Ok(())
 }
 
 /// Where `checksum` stands in the header.
@@ -143,7 +149,10 @@ fn place_of(bytes: &[u8], checksum: &str) -> Option<usize> {
 
 /// Reads a checkpoint's bytes, and says how far the run had come, if they are as they were written.
 fn verify(path: &Path) -> Result<(Vec<u8>, Progress)> {
-    let mut bytes = fs::read(path)?;
+    check(fs::read(path)?)
+}
+
+pub(crate) fn check(mut bytes: Vec<u8>) -> Result<(Vec<u8>, Progress)> {
     let (_, header) = SafeTensors::read_metadata(&bytes)?;
     let entry = |name: &str| header.metadata().as_ref()?.get(name).cloned();
     let checksum = entry(CHECKSUM).context("its header has no checksum")?;
@@ -209,7 +218,7 @@ pub fn restore(run: &RunFolder, name: &str, trainer: &mut Trainer) -> Result<Pro
     Ok(progress)
 }
 
-fn put(bytes: &[u8], path: &Path, trainer: &mut Trainer, step: u64) -> Result<()> {
+pub(crate) fn put(bytes: &[u8], path: &Path, trainer: &mut Trainer, step: u64) -> Result<()> {
     let mut put = || {
         let tensors = candle_core::safetensors::load_buffer(bytes, trainer.net().device())?;
         let tensor = |name: String| -> Result<Tensor> {

@@ -5,6 +5,8 @@
 //! of keys there are.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -25,6 +27,12 @@ use crate::watch::OnNan;
 
 /// They are held in memory at once: a few hundred MB for this many.
 const MOST_EVALUATION_PAIRS: usize = 10_000_000;
+
+/// Of a file of configuration, in bytes; all settings take about one KiB.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// Of a key with dots.
+const MOST_LEVELS: usize = 8;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -584,9 +592,22 @@ impl Overlay {
     }
 
     /// With the keys of a TOML file.
-    pub fn file(mut self, path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
+    pub fn file(self, path: &Path) -> Result<Self> {
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(LONGEST_FILE + 1).read_to_string(&mut text))
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        if text.len() as u64 > LONGEST_FILE {
+            return Err(usage(format!(
+                "{} is no configuration: it is longer than {LONGEST_FILE} bytes",
+                path.display()
+            )));
+        }
+        self.text(path, &text)
+    }
+
+    /// With the keys of a TOML text, which errors call `path`.
+    pub(crate) fn text(mut self, path: &Path, text: &str) -> Result<Self> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
@@ -600,6 +621,11 @@ impl Overlay {
 
     /// With `value` at `key`, a path such as `optimiser.learning_rate`.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Result<Self> {
+        // Each level would be a table in a table, and to drop ever so many overflows the stack.
+        if key.split('.').count() > MOST_LEVELS {
+            let start: String = key.chars().take(40).collect();
+            return Err(usage(format!("there is no key `{start}…`")));
+        }
         let mut value = value.into();
         for part in key.rsplit('.') {
             value = Value::Table(Table::from_iter([(part.to_string(), value)]));
@@ -695,6 +721,10 @@ fn lay(base: &mut Table, over: Table, path: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
     use super::*;
 
     fn overlay() -> Overlay {
@@ -819,5 +849,121 @@ mod tests {
         assert_eq!(Length::epoch(10, 256), 1);
         assert_eq!(Length::Epochs(3).steps(29), 87);
         assert_eq!(Length::Steps(5).steps(29), 5);
+    }
+
+    #[test]
+    fn a_key_of_many_levels_is_refused_before_it_becomes_as_many_tables() {
+        let error = refusal(&format!("{}a=1", "a.".repeat(100_000)));
+        assert!(error.contains("there is no key `a.a.a."), "{error}");
+        assert!(error.len() < 100, "{error}");
+    }
+
+    #[test]
+    fn a_file_without_end_is_no_configuration() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LONGEST_FILE + 1).unwrap();
+        let error = RunConfig::read(file.path()).unwrap_err().to_string();
+        assert!(error.contains("longer than 1048576 bytes"), "{error}");
+    }
+
+    /// A key that there is or might be.
+    fn key() -> impl Strategy<Value = String> {
+        fn keys(table: &Table, path: &str, found: &mut Vec<String>) {
+            for (key, value) in table {
+                found.push(format!("{path}{key}"));
+                if let Value::Table(table) = value {
+                    keys(table, &format!("{path}{key}."), found);
+                }
+            }
+        }
+        let mut known = Vec::new();
+        keys(&overlay().table, "", &mut known);
+        prop_oneof![8 => select(known), 1 => "[a-z.]{0,20}", 1 => any::<String>()]
+    }
+
+    /// A value of any type, likely ones among them.
+    fn value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<i64>().prop_map(|value| value.to_string()),
+            (0..100u8).prop_map(|value| value.to_string()),
+            any::<f64>().prop_map(|value| format!("{value:?}")),
+            select(vec![
+                "0.5",
+                "nan",
+                "-inf",
+                "true",
+                "[]",
+                "{}",
+                "[1, 28, 28]",
+                "[[[[",
+                "1979-05-27"
+            ])
+            .prop_map(String::from),
+            select(vec![
+                "\"40 epochs\"",
+                "\"0 steps\"",
+                "\"digits\"",
+                "\"mnist:../\\u0000\"",
+                "\"adjacent\""
+            ])
+            .prop_map(String::from),
+            any::<String>(),
+        ]
+    }
+
+    /// What is accepted is written, and read again the same.
+    fn assert_accepted_or_refused(overlay: Result<Overlay>) -> Result<(), TestCaseError> {
+        match overlay.and_then(Overlay::finish) {
+            Err(error) => prop_assert!(error.is::<crate::usage::UsageError>(), "{:?}", error),
+            Ok(config) => {
+                let written = config.to_toml().unwrap();
+                let again = overlay_of(&written).and_then(Overlay::finish).unwrap();
+                prop_assert_eq!(config, again);
+            }
+        }
+        Ok(())
+    }
+
+    fn overlay_of(text: &str) -> Result<Overlay> {
+        overlay().text(Path::new("hostile.toml"), text)
+    }
+
+    proptest! {
+        #[test]
+        fn any_assignments_are_accepted_or_refused(
+            assignments in vec((key(), value()), 0..4),
+        ) {
+            let mut assignments = assignments.iter();
+            assert_accepted_or_refused(assignments.try_fold(overlay(), |overlay, (key, value)| {
+                overlay.assignment(&format!("{key}={value}"))
+            }))?;
+        }
+
+        #[test]
+        fn any_file_is_accepted_or_refused(
+            lines in vec((key(), value()), 0..4),
+            changes in vec(any::<(Index, char)>(), 0..3),
+            whole: bool,
+        ) {
+            let mut text: String = match whole {
+                true => Preset::Caffe.config().to_toml().unwrap(),
+                false => lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect(),
+            };
+            for (at, by) in changes {
+                if let Some((at, old)) = text.char_indices().nth(at.index(text.len().max(1))) {
+                    text.replace_range(at..at + old.len_utf8(), by.encode_utf8(&mut [0; 4]));
+                }
+            }
+            assert_accepted_or_refused(overlay_of(&text))?;
+        }
+
+        #[test]
+        fn a_length_is_a_number_and_a_unit(text in "[0-9]{0,12} ?(steps|epochs|step|)|.{0,12}") {
+            if let Ok(length) = text.parse::<Length>() {
+                prop_assert_eq!(length.to_string().parse(), Ok(length));
+                prop_assert!((1..=u64::from(u32::MAX)).contains(&length.steps(1)));
+                length.steps(u64::MAX);
+            }
+        }
     }
 }

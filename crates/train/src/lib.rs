@@ -16,6 +16,8 @@ mod evaluation;
 mod events;
 mod faults;
 mod fit;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod in_batch;
 mod interrupt;
 mod memory;

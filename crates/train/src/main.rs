@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+#[expect(unsafe_code, reason = "the environment, before there is a thread")]
 fn main() -> ExitCode {
     // candle puts a backtrace into its errors' text where this is set, and the text is for users.
     // SAFETY: no other thread has been started yet.

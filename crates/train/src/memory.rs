@@ -1,3 +1,5 @@
+#![allow(unsafe_code, reason = "ffi: a setting of the C library")]
+
 /// Has the C library keep freed memory for the next allocation, for the rest of the process.
 ///
 /// A training step frees and allocates the same tensors, of up to some MB, as the one before. glibc

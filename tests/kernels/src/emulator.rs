@@ -1,6 +1,8 @@
 //! The CUDA kernels as C++ on the CPU: their C interface, and memory that shows where they write
 //! or read what is not theirs.
 
+#![expect(unsafe_code, reason = "the kernels are C++")]
+
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::{CStr, c_char, c_void};
 use std::num::NonZeroU8;

@@ -2,6 +2,8 @@
 //! on the same numbers, every byte written that must be and no other, and the same bits for any
 //! order of threads.
 
+#![expect(unsafe_code, reason = "the kernels are C++")]
+
 use candle_core::{DType, Device, Tensor};
 use loss_kernel::{ContrastiveLoss, Margin, Reduction, Variant};
 use rand::Rng;

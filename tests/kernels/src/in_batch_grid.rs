@@ -1,6 +1,8 @@
 //! Cases for the kernels of the loss over all pairs of a batch, checked as in
 //! [`emulator_grid`](crate::emulator_grid): against the CPU op in f64 on the same numbers.
 
+#![expect(unsafe_code, reason = "the kernels are C++")]
+
 use candle_core::{Device, Tensor, Var};
 use loss_kernel::{InBatchContrastiveLoss, InBatchReduction, Margin, Miner, Variant};
 use rand::Rng;

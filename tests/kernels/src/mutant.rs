@@ -1,5 +1,7 @@
 //! Changed copies of the kernels.
 
+#![expect(unsafe_code, reason = "the kernels are C++")]
+
 use std::fs;
 use std::mem::ManuallyDrop;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The CUDA kernels where something is special: the margin, no distance, NaN, labels, sizes.
 
+#![expect(unsafe_code, reason = "the kernels are C++")]
+
 use std::ffi::c_void;
 use std::ptr::null_mut;
 

@@ -1,6 +1,8 @@
 //! The emulator that runs the CUDA kernels: it does what a device does, and refuses what a device
 //! would not survive.
 
+#![expect(unsafe_code, reason = "the kernels are C++")]
+
 use half::{bf16, f16};
 use kernel_tests::emulator::{Kernels, interface_numbers, linked};
 use rand::Rng;

@@ -1,5 +1,7 @@
 //! Broken copies of the kernels of the loss over all pairs of a batch: the checks must refuse each.
 
+#![expect(unsafe_code, reason = "the kernels are C++")]
+
 use kernel_tests::emulator::{Element, InBatchKernels};
 use kernel_tests::in_batch_grid::{Case, check, formulas, shapes};
 use kernel_tests::mutant::{Change, assert_refused, compiled};

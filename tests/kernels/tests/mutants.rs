@@ -1,6 +1,8 @@
 //! Broken copies of the kernels: the checks must refuse each of them, and pass copies that are only
 //! built otherwise.
 
+#![expect(unsafe_code, reason = "the kernels are C++")]
+
 use kernel_tests::emulator::{Element, Kernels};
 use kernel_tests::emulator_grid::{Case, check, formulas, shapes};
 use kernel_tests::mutant::{Change, assert_refused, compiled};

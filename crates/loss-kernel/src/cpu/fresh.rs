@@ -1,8 +1,10 @@
 //! Memory for a result, never written before the result is.
 
+#![expect(unsafe_code, reason = "memory that is written once, as results")]
+
 use std::mem::MaybeUninit;
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 
 /// From here on (32 MiB) glibc, unless told otherwise, gives every allocation new pages and takes them
 /// back when it ends; below, it hands out pages that the process already holds.
@@ -21,7 +23,10 @@ pub(super) unsafe fn filled<T>(
     len: usize,
     write: impl FnOnce(&mut [MaybeUninit<T>]) -> Result<()>,
 ) -> Result<Vec<T>> {
-    let mut values = Vec::with_capacity(len);
+    let mut values = Vec::new();
+    if values.try_reserve_exact(len).is_err() {
+        bail!("no memory for a result of {len} elements");
+    }
     let room = &mut values.spare_capacity_mut()[..len];
     #[cfg(target_os = "linux")]
     if size_of_val(room) >= ALWAYS_NEW_PAGES {

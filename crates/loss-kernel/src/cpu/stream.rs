@@ -4,6 +4,8 @@
 //! caches crosses the memory bus twice. With 2²⁰ pairs of 128 dimensions that read is a third of
 //! what the backward pass moves.
 
+#![allow(unsafe_code, reason = "stores of one processor")]
+
 use std::mem::MaybeUninit;
 
 use super::Scalar;

@@ -2,6 +2,8 @@
 //!
 //! As in `cuda.rs`, nothing here waits for the device, but for labels of i16 and i32.
 
+#![allow(unsafe_code, reason = "kernels are started through ffi")]
+
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};

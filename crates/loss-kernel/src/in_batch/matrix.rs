@@ -1,5 +1,7 @@
 //! Matrix products on the calling thread.
 
+#![expect(unsafe_code, reason = "gemm takes pointers")]
+
 use gemm::Parallelism;
 
 use super::Real;

@@ -55,11 +55,8 @@ impl<'a, S: WithDType> Source<'a, S> {
                 *out = W::from_f64(value.to_f64());
             }
         } else {
-            for (out, value) in out
-                .iter_mut()
-                .zip(values.iter().step_by(self.column_stride))
-            {
-                *out = W::from_f64(value.to_f64());
+            for (k, out) in out.iter_mut().enumerate() {
+                *out = W::from_f64(values[k * self.column_stride].to_f64());
             }
         }
         if let Some(inverse) = &self.inverse_norms {

@@ -1,5 +1,7 @@
 //! Counts what the process allocates, so a test that uses it is a binary of its own.
 
+#![expect(unsafe_code, reason = "an allocator is unsafe to be")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

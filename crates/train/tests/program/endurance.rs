@@ -1,5 +1,7 @@
 //! Runs that are killed, starved and spoilt, and go on.
 
+#![expect(unsafe_code, reason = "signals and limits")]
+
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};

@@ -1,3 +1,5 @@
+#![expect(unsafe_code, reason = "signals")]
+
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Stdio};

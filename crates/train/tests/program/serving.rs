@@ -1,3 +1,5 @@
+#![expect(unsafe_code, reason = "signals")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

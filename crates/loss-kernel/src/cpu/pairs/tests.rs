@@ -1,3 +1,5 @@
+#![expect(unsafe_code, reason = "as the code under test")]
+
 use candle_core::{Layout, WithDType};
 use half::f16;
 

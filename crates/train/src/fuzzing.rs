@@ -4,9 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
+use data::{Purpose, stream};
 use model::LeNet;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::checkpoint;
 use crate::config::{Overlay, Preset};
@@ -42,7 +41,7 @@ pub fn checkpoint(bytes: &[u8]) -> Result<()> {
     config.net.channels = [1, 1];
     config.net.hidden.clear();
     config.net.embedding = 1;
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut rng = stream(1, Purpose::Initialisation, 0);
     let net = LeNet::new(config.net.clone(), DType::F32, &Device::Cpu, &mut rng)?;
     let mut trainer = Trainer::new(net, config.objective(), config.optimiser)?;
     checkpoint::put(&bytes, Path::new("fuzzed"), &mut trainer, progress.step)

@@ -1,13 +1,10 @@
 """Uses a run's report as a reader does, on a desktop and on a phone, in light and in dark."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 375, "height": 812}
+from browser import chromium, views
 
 
 def spot(page, i):
@@ -64,8 +61,6 @@ def use(page, points, phone):
     rows = page.locator("#results tr").all()
     assert copied == ["\t".join(row.locator("th,td").all_inner_texts()) for row in rows], copied
 
-    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert wide <= 0, f"{wide} pixels too wide"
     with page.expect_download() as download:
         page.get_by_role("link", name="roc.csv").click()
     return Path(download.value.path()).read_bytes()
@@ -73,40 +68,28 @@ def use(page, points, phone):
 
 run = Path(sys.argv[1]).resolve()
 pictures = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+if pictures:
+    pictures.mkdir(parents=True, exist_ok=True)
 address = (run / "report.html").as_uri()
-with sync_playwright() as playwright:
-    browser = playwright.chromium.launch(executable_path=os.environ["CHROMIUM"], args=["--no-sandbox"])
-    for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
-        for theme in ("light", "dark"):
-            context = browser.new_context(
-                viewport=size, color_scheme=theme, has_touch=name == "phone",
-                permissions=["clipboard-read", "clipboard-write"],
-            )
-            page = context.new_page()
-            said, asked = [], []
-            page.on("console", lambda message: said.append(message.text))
-            page.on("pageerror", lambda error: said.append(str(error)))
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(address)
-            points = json.loads(page.locator("#points").text_content())
-            if pictures:
-                pictures.mkdir(parents=True, exist_ok=True)
-                page.screenshot(path=pictures / f"{name}-{theme}.png", full_page=True)
-            roc = use(page, points, name == "phone")
-            assert roc == (run / "report/roc.csv").read_bytes(), "roc.csv"
-            assert not said, said
-            outside = [url for url in asked if url != address and not url.startswith("data:")]
-            assert not outside, outside
-            if pictures:
-                page.locator("#map").focus()
-                page.keyboard.press("Home")
-                page.screenshot(path=pictures / f"{name}-{theme}-map.png")
-            context.close()
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+
+
+def look(page, view):
+    points = json.loads(page.locator("#points").text_content())
+    if pictures:
+        page.screenshot(path=pictures / f"report-{view}.png", full_page=True)
+    roc = use(page, points, view.startswith("phone"))
+    assert roc == (run / "report/roc.csv").read_bytes(), "roc.csv"
+    if pictures:
+        page.locator("#map").focus()
+        page.keyboard.press("Home")
+        page.screenshot(path=pictures / f"report-{view}-map.png")
+
+
+with chromium() as browser:
+    views(browser, address, look)
+    page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(address)
     assert page.locator("figure svg[role=img]").count() == 5 and page.locator("#results td").count() > 0
     assert not page.get_by_role("button").count(), "a button that does nothing"
     assert not page.locator("#map-keys").is_visible(), "a hint that is not true"
-    browser.close()
 print(f"{run / 'report.html'} works on a desktop and a phone, in light and dark, and without scripts")

@@ -1,0 +1,97 @@
+"""Uses the page of `train serve` as a visitor does: draws two digits, gives it files, reads the verdict."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from math import cos, pi, sin
+from pathlib import Path
+
+from browser import chromium, views
+from playwright.sync_api import expect
+
+GIVEN = Path(__file__).parent.parent / "docs/pictures"
+# In parts of the square's side.
+ONE = [(0.5, 0.15), (0.5, 0.85)]
+ZERO = [(0.5 + 0.25 * sin(turn * pi / 12), 0.5 - 0.35 * cos(turn * pi / 12)) for turn in range(25)]
+
+SAME = re.compile(r"^The same: distance \d\.\d{4}, within the threshold \d\.\d{4}\.$")
+DIFFERENT = re.compile(r"^Different: distance \d\.\d{4}, beyond the threshold \d\.\d{4}\.$")
+
+
+def square(page, side):
+    return page.locator(f"[data-side={side}]")
+
+
+def draw(page, side, points):
+    canvas = square(page, side).locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for i, (x, y) in enumerate(points):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        if i == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def use(page, view):
+    verdict = page.locator("#verdict")
+    page.locator("#map .point").first.wait_for(state="attached")
+    places = page.locator("#map .place")
+    assert places.count() == 0
+    draw(page, "a", ONE)
+    expect(verdict).to_have_text("Now the second picture.")
+    draw(page, "b", ZERO)
+    expect(verdict).to_have_text(DIFFERENT)
+    assert places.count() == 2, "both on the map"
+    if pictures:
+        page.screenshot(path=pictures / f"service-{view}.png", full_page=True)
+
+    page.get_by_role("button", name="Clear the second picture").click()
+    expect(verdict).to_have_text("Now the second picture.")
+    assert places.count() == 0
+    draw(page, "b", ONE)
+    expect(verdict).to_have_text(SAME)
+
+    # Files are chosen by the keyboard too: the input takes the focus.
+    for side, name in (("a", "three.png"), ("b", "another-three.jpg")):
+        chooser = square(page, side).locator("input")
+        chooser.focus()
+        assert chooser.evaluate("it => it === document.activeElement")
+        chooser.set_input_files(GIVEN / name)
+    expect(square(page, "b").locator(".treatment")).to_contain_text("300x420")
+    expect(verdict).to_have_text(SAME)
+    square(page, "b").locator("input").set_input_files(GIVEN / "seven.png")
+    expect(verdict).to_have_text(DIFFERENT)
+    if pictures:
+        page.screenshot(path=pictures / f"service-{view}-files.png", full_page=True)
+
+
+def refuse(page):
+    """Of what is no picture. Chromium itself writes the service's status on the console."""
+    draw(page, "a", ONE)
+    square(page, "b").locator("input").set_input_files(__file__)
+    expect(page.locator("#verdict")).to_contain_text("No verdict: ")
+
+
+run = sys.argv[1]
+pictures = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+if pictures:
+    pictures.mkdir(parents=True, exist_ok=True)
+service = subprocess.Popen(
+    [os.environ["TRAIN"], "serve", run, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
+)
+try:
+    address = json.loads(service.stdout.readline())["url"]
+    with chromium() as browser:
+        views(browser, address, use)
+        page = browser.new_page()
+        page.goto(address)
+        refuse(page)
+finally:
+    service.send_signal(signal.SIGTERM)
+    ended = service.wait(timeout=30)
+assert ended == 0, f"train serve ended with {ended}"
+print(f"the page of `train serve {run}` works on a desktop and a phone, in light and dark")

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use data::{PairLoader, PairSampler, Pairing, Purpose, TransformConfig, digits, stream};
 use loss_kernel::ContrastiveLoss;
-use model::{LeNet, LeNetConfig, Role};
+use model::{Network, NetworkConfig, Role};
 
 const STEPS: u64 = 30;
 const PAIRS: usize = 64;
@@ -30,7 +30,7 @@ fn losses(device: &Device, dtype: DType, weight: f64) -> Result<Vec<f64>, Box<dy
     let transform = TransformConfig::default().train();
     let loader = PairLoader::new(Arc::new(images), sampler, transform, PAIRS, SEED)?;
     let mut rng = stream(SEED, Purpose::Initialisation, 0);
-    let net = LeNet::new(LeNetConfig::caffe(2), dtype, device, &mut rng)?;
+    let net = Network::new(NetworkConfig::caffe(2), dtype, device, &mut rng)?;
     let mut momenta: Vec<Tensor> = net
         .parameters()
         .iter()

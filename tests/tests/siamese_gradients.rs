@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use loss_kernel::{ContrastiveLoss, Margin, Variant};
-use model::{LeNet, LeNetConfig, Role};
+use model::{Network, NetworkConfig, Parameter, Role};
 use rand::Rng;
 use workspace_tests::compare::values;
 use workspace_tests::gradient_check::{Input, check};
@@ -29,22 +29,27 @@ fn the_gradient_of_a_training_step_is_right_for_every_parameter() -> Result<()> 
     const PAIRS: usize = 4;
     let images = strokes(2 * PAIRS, 5)?;
     let same = Tensor::new(&[1u8, 0, 1, 0], &Device::Cpu)?;
+    let resnet = NetworkConfig {
+        channels: vec![6, 8, 10],
+        ..NetworkConfig::small_resnet(2)
+    };
     // Biases with nothing but linear layers behind them move all embeddings together, which changes
     // no distance.
     for (config, idle) in [
-        (LeNetConfig::caffe(2), &["ip2.bias", "feat.bias"][..]),
-        (LeNetConfig::relu(2), &["feat.bias"]),
+        (NetworkConfig::caffe(2), &["ip2.bias", "feat.bias"][..]),
+        (NetworkConfig::relu(2), &["feat.bias"]),
+        (resnet, &["feat.bias"]),
     ] {
         for variant in [Variant::Hadsell, Variant::Squared] {
             let mut rng = generator(9);
-            let net = LeNet::new(config.clone(), DType::F64, &Device::Cpu, &mut rng).unwrap();
-            // Under a bias of 0 a blank ground lies on the ReLU's kink.
-            for parameter in net.parameters().iter().filter(|p| p.role == Role::Bias) {
-                let n = parameter.var.elem_count();
-                let biases: Vec<f64> = (0..n).map(|_| rng.random_range(-0.1..0.1)).collect();
-                parameter
-                    .var
-                    .set(&Tensor::from_vec(biases, n, &Device::Cpu)?)?;
+            let net = Network::new(config.clone(), DType::F64, &Device::Cpu, &mut rng).unwrap();
+            // Under a bias of 0 a blank ground lies on the ReLU's kink, and of a residual block that
+            // begins at 0 nothing comes back.
+            let zero = |p: &&Parameter| p.role == Role::Bias || p.name.contains("residual2");
+            for Parameter { var, .. } in net.parameters().iter().filter(zero) {
+                let n = var.elem_count();
+                let values: Vec<f64> = (0..n).map(|_| rng.random_range(-0.1..0.1)).collect();
+                var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu)?)?;
             }
             // A margin that keeps an untrained network's dissimilar pairs inside it.
             let loss = ContrastiveLoss::new(Margin::new(50.0).unwrap()).variant(variant);

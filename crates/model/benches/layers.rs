@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Linear, Module};
 use criterion::{Criterion, criterion_group, criterion_main};
-use model::{Activation, LeNet, LeNetConfig, conv_pool, conv_pool_composed};
+use model::{Activation, Network, NetworkConfig, conv_pool, conv_pool_composed};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -142,7 +142,7 @@ fn layers(c: &mut Criterion) {
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     let cpu = &Device::Cpu;
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
-    let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, cpu, rng).unwrap();
+    let net = Network::new(NetworkConfig::caffe(2), DType::F32, cpu, rng).unwrap();
     let vars: Vec<Var> = net.parameters().iter().map(|p| p.var.clone()).collect();
     let mut random = |shape: [usize; 4]| {
         let values = (0..shape.iter().product()).map(|_| rng.random());

@@ -1,19 +1,23 @@
-//! The Siamese network: one LeNet trunk whose weights embed both images of a pair.
+//! The Siamese network: one trunk, a LeNet or a small residual network, whose weights embed both
+//! images of a pair.
 //!
-//! * [`LeNet`] maps images (N, C, H, W) to embeddings (N, D); [`LeNetConfig`] describes it,
+//! * [`Network`] maps images (N, C, H, W) to embeddings (N, D); [`NetworkConfig`] describes it,
 //!   Caffe's `examples/siamese` network among the rest.
 //! * [`conv_pool()`] is its convolution, activation and max-pool in one op, with its own backward.
 //! * [`weights`] stores a network, and what is needed to use it, in one safetensors file.
 
 mod activation;
+mod conv;
 pub mod conv_pool;
+mod cpu_op;
 mod error;
-mod lenet;
 mod linear;
+mod matrix;
+mod network;
 pub mod weights;
 
 pub use activation::Activation;
 pub use conv_pool::{conv_pool, conv_pool_composed};
 pub use error::{ModelError, Result};
-pub use lenet::{Hidden, LeNet, LeNetConfig, Parameter, Role};
+pub use network::{Hidden, Network, NetworkConfig, Parameter, Role, Trunk};
 pub use weights::{Calibration, ModelFile, Preprocessing};

@@ -5,13 +5,12 @@
 //! Here each product is written in the order in which it is read, and bias and activation are one
 //! pass.
 
-use candle_core::{
-    CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
-};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use candle_nn::Module;
-use gemm::Parallelism;
 
 use crate::Activation;
+use crate::cpu_op::{contiguous, finish, of_bias, of_sums, on_cpu, wanted};
+use crate::matrix::Matrix;
 
 /// * `x`: (N, inputs);
 /// * `weight`: (outputs, inputs);
@@ -42,95 +41,10 @@ pub(crate) fn linear(
 
 struct Linear(Activation);
 
-/// A matrix by row, or its transpose.
-#[derive(Clone, Copy)]
-struct Matrix<'a, T> {
-    values: &'a [T],
-    rows: usize,
-    cols: usize,
-    strides: [isize; 2],
-}
-
-impl<'a, T: WithDType> Matrix<'a, T> {
-    fn on_cpu((storage, layout): (&'a CpuStorage, &Layout)) -> Result<Self> {
-        let (rows, cols) = layout.shape().dims2()?;
-        Ok(Self::by_row(contiguous((storage, layout))?, rows, cols))
-    }
-
-    fn of(storage: &'a Storage, layout: &Layout) -> Result<Self> {
-        match storage {
-            Storage::Cpu(storage) => Self::on_cpu((storage, layout)),
-            _ => bail!("linear: a tensor on another device than the CPU"),
-        }
-    }
-
-    fn by_row(values: &'a [T], rows: usize, cols: usize) -> Self {
-        assert_eq!(values.len(), rows * cols, "a {rows}×{cols} matrix");
-        Self {
-            values,
-            rows,
-            cols,
-            strides: [cols as isize, 1],
-        }
-    }
-
-    fn transposed(self) -> Self {
-        let [row, col] = self.strides;
-        Self {
-            rows: self.cols,
-            cols: self.rows,
-            strides: [col, row],
-            ..self
-        }
-    }
-
-    /// The product, by row.
-    #[expect(unsafe_code, reason = "gemm takes pointers")]
-    fn times(self, rhs: Self) -> Result<Vec<T>> {
-        if self.cols != rhs.rows {
-            bail!("linear: {} columns times {} rows", self.cols, rhs.rows);
-        }
-        let mut product = vec![T::zero(); self.rows * rhs.cols];
-        let parallelism = match rayon::current_num_threads() {
-            1 => Parallelism::None,
-            threads => Parallelism::Rayon(threads),
-        };
-        let [row, col] = self.strides;
-        let [rhs_row, rhs_col] = rhs.strides;
-        // SAFETY: `by_row` checked that each operand's strides stay inside its slice, and
-        // `transposed` only swaps them with the sizes; `product` has exactly the result's elements.
-        unsafe {
-            gemm::gemm(
-                self.rows,
-                rhs.cols,
-                self.cols,
-                product.as_mut_ptr(),
-                1,
-                rhs.cols as isize,
-                false,
-                self.values.as_ptr(),
-                col,
-                row,
-                rhs.values.as_ptr(),
-                rhs_col,
-                rhs_row,
-                T::zero(),
-                T::one(),
-                false,
-                false,
-                false,
-                parallelism,
-            );
-        }
-        Ok(product)
-    }
-}
-
-fn contiguous<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [T]> {
-    let Some((from, to)) = layout.contiguous_offsets() else {
-        bail!("linear: a tensor is not contiguous");
-    };
-    Ok(&T::cpu_storage_as_slice(storage)?[from..to])
+/// The matrix that a contiguous tensor is.
+fn matrix<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<Matrix<'a, T>> {
+    let (rows, cols) = layout.shape().dims2()?;
+    Ok(Matrix::by_row(contiguous((storage, layout))?, rows, cols))
 }
 
 impl Linear {
@@ -138,22 +52,13 @@ impl Linear {
         &self,
         [x, weight, bias]: [(&CpuStorage, &Layout); 3],
     ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight) = (Matrix::<T>::on_cpu(x)?, Matrix::on_cpu(weight)?);
+        let (x, weight) = (matrix::<T>(x)?, matrix(weight)?);
         let bias = contiguous::<T>(bias)?;
         if bias.len() != weight.rows {
             bail!("linear: {} biases for {} outputs", bias.len(), weight.rows);
         }
         let mut sums = x.times(weight.transposed())?;
-        let relu = self.0 == Activation::Relu;
-        for row in sums.chunks_exact_mut(bias.len()) {
-            for (sum, &bias) in row.iter_mut().zip(bias) {
-                *sum += bias;
-                // Not `max`, which would turn NaN into 0.
-                if relu & (*sum <= T::zero()) {
-                    *sum = T::zero();
-                }
-            }
-        }
+        finish(&mut sums, bias, self.0);
         let shape = (x.rows, weight.rows).into();
         Ok((T::to_cpu_storage_owned(sums), shape))
     }
@@ -162,39 +67,19 @@ impl Linear {
         &self,
         [x, weight, bias, result, gradient]: [&Tensor; 5],
     ) -> Result<[Option<Tensor>; 3]> {
-        let masked = match self.0 {
-            Activation::Linear => gradient.contiguous()?,
-            Activation::Relu => (gradient * result.gt(0f64)?.to_dtype(gradient.dtype())?)?,
-        };
-        let (gradient, gradient_layout) = masked.storage_and_layout();
-        let gradient = Matrix::<T>::of(&gradient, gradient_layout)?;
-        let of_x = || {
-            let (weight, layout) = weight.storage_and_layout();
-            gradient.times(Matrix::of(&weight, layout)?)
-        };
-        let of_weight = || {
-            let (x, layout) = x.storage_and_layout();
-            gradient.transposed().times(Matrix::of(&x, layout)?)
-        };
-        let of_bias = || {
-            let mut sums = vec![T::zero(); gradient.cols];
-            for row in gradient.values.chunks_exact(gradient.cols) {
-                for (sum, &value) in sums.iter_mut().zip(row) {
-                    *sum += value;
-                }
-            }
-            Ok(sums)
-        };
-        let wanted = |input: &Tensor, gradient: &dyn Fn() -> Result<Vec<T>>| {
-            let gradient = input.track_op().then(gradient).transpose()?;
-            gradient
-                .map(|values| Tensor::from_vec(values, input.shape(), input.device()))
-                .transpose()
-        };
+        let gradient = of_sums(self.0, result, gradient)?;
+        let (gradient, layout) = gradient.storage_and_layout();
+        let gradient = matrix::<T>((on_cpu(&gradient)?, layout))?;
         Ok([
-            wanted(x, &of_x)?,
-            wanted(weight, &of_weight)?,
-            wanted(bias, &of_bias)?,
+            wanted(x, || {
+                let (weight, layout) = weight.storage_and_layout();
+                gradient.times(matrix((on_cpu(&weight)?, layout))?)
+            })?,
+            wanted(weight, || {
+                let (x, layout) = x.storage_and_layout();
+                gradient.transposed().times(matrix((on_cpu(&x)?, layout))?)
+            })?,
+            wanted(bias, || Ok(of_bias(gradient.values, gradient.cols)))?,
         ])
     }
 }

@@ -9,7 +9,7 @@
 //! | `format` | `pt`, which tools take as PyTorch's layout |
 //! | `format_version` | `1.1`: a reader of 1.x reads every 1.y |
 //! | `producer`, `version` | what wrote the file, and its version |
-//! | `net` | [`LeNetConfig`] |
+//! | `net` | [`NetworkConfig`] |
 //! | `input`, `embedding` | (C, H, W) and D once more, for readers that do not know `net` |
 //! | `normalisation` | [`Preprocessing`] |
 //! | `threshold` | pairs at this distance or closer are similar; absent before calibration |
@@ -25,7 +25,7 @@ use safetensors::tensor::{Dtype, TensorInfo, TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{LeNet, LeNetConfig, ModelError, Parameter, Result};
+use crate::{ModelError, Network, NetworkConfig, Parameter, Result};
 
 const FORMAT_VERSION: &str = "1.1";
 
@@ -63,7 +63,7 @@ pub struct Calibration {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelFile {
     /// The network.
-    pub config: LeNetConfig,
+    pub config: NetworkConfig,
     /// What its images went through.
     pub preprocessing: Preprocessing,
     /// The calibrated verification threshold, an embedding distance; `None` before calibration.
@@ -186,7 +186,7 @@ fn parsed<T: DeserializeOwned>(header: &HashMap<String, String>, key: &'static s
 /// # Errors
 /// A `file.config` that is not the network's, values in `file` that make no sense, weights that
 /// are not finite, and whatever candle reports for the device.
-pub fn to_bytes(net: &LeNet, file: &ModelFile) -> Result<Vec<u8>> {
+pub fn to_bytes(net: &Network, file: &ModelFile) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Header<'a> {
         #[serde(rename = "__metadata__")]
@@ -247,7 +247,7 @@ pub fn to_bytes(net: &LeNet, file: &ModelFile) -> Result<Vec<u8>> {
 /// Bytes that are not a whole safetensors file; a header that is missing, incomplete, of a newer
 /// major format version or describes no network; a tensor that is missing, unknown, of another
 /// shape or type than the header's network has, or not finite.
-pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(LeNet, ModelFile)> {
+pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(Network, ModelFile)> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let tensors = SafeTensors::deserialize(bytes)?;
     let header = metadata.metadata().clone().unwrap_or_default();
@@ -283,7 +283,7 @@ pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(LeNet, ModelFile)> {
         });
     }
     Ok((
-        LeNet::from_parameters(file.config.clone(), parameters),
+        Network::from_parameters(file.config.clone(), parameters),
         file,
     ))
 }
@@ -292,7 +292,7 @@ pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(LeNet, ModelFile)> {
 ///
 /// # Errors
 /// [`ModelError::Open`], which names `path`, with the file system's or [`from_bytes`]' reason.
-pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<(LeNet, ModelFile)> {
+pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<(Network, ModelFile)> {
     let path = path.as_ref();
     std::fs::read(path)
         .map_err(ModelError::from)

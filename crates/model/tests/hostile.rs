@@ -1,7 +1,7 @@
 //! Whatever bytes a model file holds, it is read as it says or refused with a typed error.
 
 use candle_core::{DType, Device};
-use model::{Activation, LeNet, LeNetConfig, ModelFile, Preprocessing, weights};
+use model::{Activation, ModelFile, Network, NetworkConfig, Preprocessing, Trunk, weights};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -10,15 +10,16 @@ use rand_chacha::ChaCha8Rng;
 
 /// The smallest network there is: most of its file is header.
 fn stored() -> Vec<u8> {
-    let config = LeNetConfig {
+    let config = NetworkConfig {
+        trunk: Trunk::Lenet,
         input: [1, 16, 16],
-        channels: [1, 1],
+        channels: vec![1, 1],
         conv_activation: Activation::Relu,
         hidden: Vec::new(),
         embedding: 1,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let net = LeNet::new(config.clone(), DType::F32, &Device::Cpu, &mut rng).unwrap();
+    let net = Network::new(config.clone(), DType::F32, &Device::Cpu, &mut rng).unwrap();
     let file = ModelFile {
         config,
         preprocessing: Preprocessing {

@@ -1,21 +1,21 @@
 //! Model files: what goes in comes out, and every damage is named.
 
 use candle_core::{DType, Device, Tensor};
-use model::{Calibration, LeNet, LeNetConfig, ModelError, ModelFile, Preprocessing, weights};
+use model::{Calibration, ModelError, ModelFile, Network, NetworkConfig, Preprocessing, weights};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
 
 const CPU: &Device = &Device::Cpu;
 
-fn net(dtype: DType) -> LeNet {
+fn net(dtype: DType) -> Network {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
-    LeNet::new(LeNetConfig::caffe(2), dtype, CPU, &mut rng).unwrap()
+    Network::new(NetworkConfig::caffe(2), dtype, CPU, &mut rng).unwrap()
 }
 
 fn file() -> ModelFile {
     ModelFile {
-        config: LeNetConfig::caffe(2),
+        config: NetworkConfig::caffe(2),
         preprocessing: Preprocessing {
             scale: 1.0 / 255.0,
             mean: 0.1307,
@@ -100,12 +100,12 @@ fn what_is_stored_comes_back_bit_for_bit() {
 fn every_threshold_and_normalisation_comes_back_exactly() {
     use rand::Rng;
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let config = LeNetConfig {
-        channels: [1, 1],
+    let config = NetworkConfig {
+        channels: vec![1, 1],
         hidden: vec![],
-        ..LeNetConfig::relu(1)
+        ..NetworkConfig::relu(1)
     };
-    let net = LeNet::new(config.clone(), DType::F32, CPU, &mut rng).unwrap();
+    let net = Network::new(config.clone(), DType::F32, CPU, &mut rng).unwrap();
     for _ in 0..500 {
         let mut file = file();
         file.config = config.clone();
@@ -222,17 +222,17 @@ fn a_header_that_is_missing_or_wrong_is_refused_by_key() {
 
 #[test]
 fn a_network_too_large_to_exist_is_refused_before_anything_is_allocated() {
-    let refusal = |config: LeNetConfig| {
+    let refusal = |config: NetworkConfig| {
         let net = serde_json::to_string(&config).unwrap();
         error(&with_entry("net", &net))
     };
-    assert!(refusal(LeNetConfig::caffe(usize::MAX)).contains("from 1 to 65536"));
-    let wide = LeNetConfig {
-        channels: [60_000; 2],
-        ..LeNetConfig::caffe(2)
+    assert!(refusal(NetworkConfig::caffe(usize::MAX)).contains("from 1 to 65536"));
+    let wide = NetworkConfig {
+        channels: vec![60_000; 2],
+        ..NetworkConfig::caffe(2)
     };
     assert!(refusal(wide).contains("conv2"));
-    assert!(refusal(LeNetConfig::caffe(60_000)).contains("`feat.weight` has shape [2, 10]"));
+    assert!(refusal(NetworkConfig::caffe(60_000)).contains("`feat.weight` has shape [2, 10]"));
 }
 
 #[test]
@@ -245,16 +245,16 @@ fn a_tensor_that_does_not_fit_the_network_is_refused_by_name() {
         })
     };
     assert!(error(&rename("ip2.bias", "ip9.bias")).contains("`ip9.bias` is not part of"));
-    let one_less = serde_json::to_string(&LeNetConfig {
-        hidden: LeNetConfig::caffe(2).hidden[..1].to_vec(),
-        ..LeNetConfig::caffe(2)
+    let one_less = serde_json::to_string(&NetworkConfig {
+        hidden: NetworkConfig::caffe(2).hidden[..1].to_vec(),
+        ..NetworkConfig::caffe(2)
     });
     let error_extra = error(&with_entry("net", &one_less.unwrap()));
     assert!(
         error_extra.contains("`ip2.bias` is not part of"),
         "{error_extra}"
     );
-    let mut more = LeNetConfig::caffe(2);
+    let mut more = NetworkConfig::caffe(2);
     more.hidden.push(more.hidden[1]);
     let more = serde_json::to_string(&more).unwrap();
     assert_eq!(
@@ -307,7 +307,7 @@ fn a_value_that_is_not_finite_is_neither_written_nor_read() {
 fn a_description_of_another_network_is_not_written() {
     let net = net(DType::F32);
     let other = ModelFile {
-        config: LeNetConfig::relu(2),
+        config: NetworkConfig::relu(2),
         ..file()
     };
     let error = weights::to_bytes(&net, &other).unwrap_err().to_string();

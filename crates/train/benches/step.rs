@@ -13,7 +13,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, SGD};
 use loss_kernel::{ContrastiveLoss, Margin};
-use model::{Activation, LeNet, LeNetConfig, Role, conv_pool_composed};
+use model::{Activation, Network, NetworkConfig, Role, conv_pool_composed};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use train::{OptimiserConfig, Trainer};
@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     train::keep_freed_memory();
     let cpu = &Device::Cpu;
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
-    let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, cpu, rng)?;
+    let net = Network::new(NetworkConfig::caffe(2), DType::F32, cpu, rng)?;
     let pixels = (0..2 * PAIRS * 28 * 28).map(|_| rng.random());
     let images = Tensor::from_vec(pixels.collect::<Vec<f32>>(), (2 * PAIRS, 1, 28, 28), cpu)?;
     let same = (0..PAIRS).map(|_| rng.random_range(0..=1));

@@ -20,7 +20,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use loss_kernel::ContrastiveLoss;
-use model::{LeNet, LeNetConfig};
+use model::{Network, NetworkConfig};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use train::{OptimiserConfig, Trainer};
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     let (images, same) = (given("images")?, given("same")?);
     // Drawn only to be overwritten.
     let rng = &mut ChaCha8Rng::seed_from_u64(0);
-    let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, &Device::Cpu, rng)?;
+    let net = Network::new(NetworkConfig::caffe(2), DType::F32, &Device::Cpu, rng)?;
     for parameter in net.parameters() {
         parameter.var.set(given(&parameter.name)?)?;
     }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use data::{DataError, Pairing, Source, Store, TransformConfig};
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss, InBatchReduction, Margin, Variant};
 use metrics::OperatingRule;
-use model::LeNetConfig;
+use model::NetworkConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -55,7 +55,7 @@ pub struct RunConfig {
     /// How the learning rate changes.
     pub schedule: Schedule,
     /// What is trained.
-    pub net: LeNetConfig,
+    pub net: NetworkConfig,
     /// How the threshold is chosen.
     pub calibration: CalibrationConfig,
 }
@@ -281,7 +281,7 @@ impl Preset {
                     step_size: 1000,
                     floor: 0.01,
                 },
-                net: LeNetConfig::relu(2),
+                net: NetworkConfig::relu(2),
                 calibration: CalibrationConfig::default(),
             },
             Self::Caffe => {
@@ -310,7 +310,7 @@ impl Preset {
                         power: 0.75,
                         ..base.schedule
                     },
-                    net: LeNetConfig::caffe(2),
+                    net: NetworkConfig::caffe(2),
                     ..base
                 }
             }

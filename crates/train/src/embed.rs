@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use data::batch_of;
-use model::LeNet;
+use model::Network;
 
 use crate::cli::EmbedArgs;
 use crate::evaluation::Embedded;
@@ -67,7 +67,7 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     Ok(())
 }
 
-fn test_images(args: &EmbedArgs, net: &LeNet, voice: Voice) -> Result<Content> {
+fn test_images(args: &EmbedArgs, net: &Network, voice: Voice) -> Result<Content> {
     if args.run.is_file() {
         return Err(usage(
             "a model file has no test images: give pictures, or the run folder it is from",

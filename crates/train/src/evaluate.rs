@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use model::LeNet;
+use model::Network;
 
 use crate::cli::{EvaluateArgs, ReportArgs};
 use crate::config::RunConfig;
@@ -49,7 +49,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     Ok(())
 }
 
-fn calibrated(run: &RunFolder, device: &Device) -> Result<(LeNet, f64)> {
+fn calibrated(run: &RunFolder, device: &Device) -> Result<(Network, f64)> {
     let (net, file) = run.model(device)?;
     let threshold = file.threshold.with_context(|| {
         format!(

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use data::{Compose, Dataset, LabelledImages, Pair, Purpose, balanced_pairs, batch_of, stream};
 use loss_kernel::ContrastiveLoss;
 use metrics::{Retrieval, Roc, Verification, euclidean};
-use model::{Calibration, LeNet};
+use model::{Calibration, Network};
 use serde::{Deserialize, Serialize};
 
 use crate::config::RunConfig;
@@ -28,7 +28,7 @@ pub struct Embedded {
 
 impl Embedded {
     /// Embeds every image, in order.
-    pub fn new(net: &LeNet, images: &LabelledImages, transform: &Compose) -> Result<Self> {
+    pub fn new(net: &Network, images: &LabelledImages, transform: &Compose) -> Result<Self> {
         let mut values = Vec::new();
         for from in (0..images.len()).step_by(BATCH) {
             let to = (from + BATCH).min(images.len());
@@ -71,7 +71,7 @@ impl Embedded {
 }
 
 /// Embeddings (N, D), row by row, of `images` images' network input.
-pub fn embed(net: &LeNet, pixels: Vec<f32>, images: usize) -> Result<Vec<f32>> {
+pub fn embed(net: &Network, pixels: Vec<f32>, images: usize) -> Result<Vec<f32>> {
     let [c, h, w] = net.config().input;
     let pixels = Tensor::from_vec(pixels, (images, c, h, w), net.device())?;
     Ok(net.forward(&pixels)?.flatten_all()?.to_vec1()?)
@@ -131,7 +131,7 @@ pub struct Checkup {
 impl Checkup {
     /// Embeds both sets.
     pub fn new(
-        net: &LeNet,
+        net: &Network,
         config: &RunConfig,
         dataset: &Dataset,
         pairs: &EvaluationPairs,
@@ -167,7 +167,7 @@ impl Checkup {
 
 /// The threshold that the configuration asks for on validation pairs, and what it was chosen by.
 pub fn calibrate(
-    net: &LeNet,
+    net: &Network,
     config: &RunConfig,
     dataset: &Dataset,
     pairs: &EvaluationPairs,
@@ -230,7 +230,12 @@ pub struct ClosedSet {
 
 impl Assessment {
     /// Embeds the training and the test images and judges them at `threshold`.
-    pub fn new(net: &LeNet, config: &RunConfig, dataset: &Dataset, threshold: f64) -> Result<Self> {
+    pub fn new(
+        net: &Network,
+        config: &RunConfig,
+        dataset: &Dataset,
+        threshold: f64,
+    ) -> Result<Self> {
         let pairs = EvaluationPairs::new(config, dataset)?;
         let transform = config.transform.evaluation();
         let loss = config.loss.of_pairs();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use data::{Dataset, FolderOptions, ImageShape, Purpose, Source, ink_side, stream};
-use model::{LeNet, ModelFile, Preprocessing, weights};
+use model::{ModelFile, Network, Preprocessing, weights};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{Batch, Loader};
@@ -656,7 +656,7 @@ fn start(config: &RunConfig, dataset: &Dataset, device: &Device) -> Result<Train
         )));
     }
     let mut rng = stream(config.seed, Purpose::Initialisation, 0);
-    let net = LeNet::new(config.net.clone(), DType::F32, device, &mut rng)?;
+    let net = Network::new(config.net.clone(), DType::F32, device, &mut rng)?;
     Trainer::new(net, config.objective(), config.optimiser)
 }
 

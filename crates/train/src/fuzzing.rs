@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::{DType, Device};
 use data::{Purpose, stream};
-use model::LeNet;
+use model::Network;
 
 use crate::checkpoint;
 use crate::config::{Overlay, Preset};
@@ -38,11 +38,11 @@ pub fn checkpoint(bytes: &[u8]) -> Result<()> {
     checkpoint::seal(&mut bytes)?;
     let (bytes, progress) = checkpoint::check(bytes)?;
     let mut config = Preset::Default.config();
-    config.net.channels = [1, 1];
+    config.net.channels = vec![1, 1];
     config.net.hidden.clear();
     config.net.embedding = 1;
     let mut rng = stream(1, Purpose::Initialisation, 0);
-    let net = LeNet::new(config.net.clone(), DType::F32, &Device::Cpu, &mut rng)?;
+    let net = Network::new(config.net.clone(), DType::F32, &Device::Cpu, &mut rng)?;
     let mut trainer = Trainer::new(net, config.objective(), config.optimiser)?;
     checkpoint::put(&bytes, Path::new("fuzzed"), &mut trainer, progress.step)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use model::{LeNet, ModelFile, weights};
+use model::{ModelFile, Network, weights};
 
 use crate::config::RunConfig;
 use crate::faults;
@@ -118,7 +118,7 @@ impl RunFolder {
     }
 
     /// Its trained network, on `device`.
-    pub fn model(&self, device: &Device) -> Result<(LeNet, ModelFile)> {
+    pub fn model(&self, device: &Device) -> Result<(Network, ModelFile)> {
         let path = self.path("model.safetensors");
         if !path.is_file() {
             return Err(usage(format!(

@@ -1,7 +1,7 @@
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss};
-use model::LeNet;
+use model::Network;
 
 use crate::optimiser::{Optimiser, OptimiserConfig};
 use crate::watch::NotFinite;
@@ -29,7 +29,7 @@ impl From<InBatchContrastiveLoss> for Objective {
 
 /// A network in training: with the loss that is minimised and the optimiser of its weights.
 pub struct Trainer {
-    net: LeNet,
+    net: Network,
     objective: Objective,
     optimiser: Optimiser,
 }
@@ -40,7 +40,7 @@ impl Trainer {
     /// # Errors
     /// Whatever candle reports for the device, where the optimiser's memory is made.
     pub fn new(
-        net: LeNet,
+        net: Network,
         objective: impl Into<Objective>,
         optimiser: OptimiserConfig,
     ) -> Result<Self> {
@@ -53,7 +53,7 @@ impl Trainer {
     }
 
     /// The network as the steps so far have left it.
-    pub fn net(&self) -> &LeNet {
+    pub fn net(&self) -> &Network {
         &self.net
     }
 

@@ -9,7 +9,7 @@ use data::{
     picture_from_bytes, read_picture,
 };
 use metrics::{OperatingRule, Roc, RocColumns, euclidean, is_same};
-use model::{LeNet, ModelFile, weights};
+use model::{ModelFile, Network, weights};
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ const BATCH: usize = 256;
 /// together decides how the matrix products are cut, and so the last bits.
 #[derive(Debug)]
 pub struct Verifier {
-    net: LeNet,
+    net: Network,
     file: ModelFile,
     transform: Compose,
     shape: ImageShape,
@@ -72,7 +72,7 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError::Calibration`] if the calibration makes no sense, [`VerifierError::Picture`]
     /// if the network takes no pictures.
-    pub fn new(net: LeNet, file: ModelFile) -> Result<Self> {
+    pub fn new(net: Network, file: ModelFile) -> Result<Self> {
         let shape = ImageShape::try_from(net.config().input)?;
         let p = &file.preprocessing;
         let transform = TransformConfig {
@@ -139,7 +139,7 @@ impl Verifier {
     }
 
     /// The network itself.
-    pub fn net(&self) -> &LeNet {
+    pub fn net(&self) -> &Network {
         &self.net
     }
 

@@ -1,11 +1,12 @@
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
 use pulp::Arch;
 
 use super::Geometry;
 use super::cpu::{self, Buffered, Wanted};
 use crate::Activation;
+use crate::cpu_op::{contiguous, on_cpu};
 
 /// One forward of the layer. It keeps which element won each window for the backward of that
 /// forward, so every call of the layer makes its own.
@@ -25,18 +26,14 @@ impl ConvPool {
     }
 
     fn forward<T: Buffered>(&self, inputs: [(&CpuStorage, &Layout); 3]) -> Result<CpuStorage> {
-        let [
-            (x, x_layout),
-            (filters, filters_layout),
-            (bias, bias_layout),
-        ] = inputs;
+        let [x, filters, bias] = inputs;
         let (pooled, winners) = cpu::forward(
             Arch::new(),
             &self.geometry,
             self.activation,
-            contiguous::<T>(x, x_layout)?,
-            contiguous::<T>(filters, filters_layout)?,
-            contiguous::<T>(bias, bias_layout)?,
+            contiguous::<T>(x)?,
+            contiguous::<T>(filters)?,
+            contiguous::<T>(bias)?,
         );
         if self.winners.set(winners).is_err() {
             bail!("conv_pool: one op instance ran forward twice");
@@ -64,9 +61,9 @@ impl ConvPool {
                 Arch::new(),
                 &self.geometry,
                 wanted,
-                contiguous::<T>(on_cpu(&x)?, x_layout)?,
-                contiguous::<T>(on_cpu(&filters)?, filters_layout)?,
-                contiguous::<T>(on_cpu(&gradient)?, gradient_layout)?,
+                contiguous::<T>((on_cpu(&x)?, x_layout))?,
+                contiguous::<T>((on_cpu(&filters)?, filters_layout))?,
+                contiguous::<T>((on_cpu(&gradient)?, gradient_layout))?,
                 winners,
             )
         };
@@ -78,20 +75,6 @@ impl ConvPool {
             gradients.bias.map(|g| tensor(g, bias)).transpose()?,
         ))
     }
-}
-
-fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
-    match storage {
-        Storage::Cpu(storage) => Ok(storage),
-        _ => bail!("conv_pool: a gradient on another device than the CPU"),
-    }
-}
-
-fn contiguous<'a, T: Buffered>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        bail!("conv_pool: the op was given a tensor that is not contiguous");
-    };
-    Ok(&T::cpu_storage_as_slice(storage)?[start..end])
 }
 
 impl CustomOp3 for ConvPool {

@@ -1,12 +1,12 @@
 //! A network of random weights, which is as good as any to compare bits with.
 
 use candle_core::{DType, Device};
-use model::{Calibration, LeNet, LeNetConfig, ModelFile, Preprocessing};
+use model::{Calibration, ModelFile, Network, NetworkConfig, Preprocessing};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use verifier::Verifier;
 
-pub fn file(config: LeNetConfig) -> ModelFile {
+pub fn file(config: NetworkConfig) -> ModelFile {
     ModelFile {
         config,
         preprocessing: Preprocessing {
@@ -28,9 +28,9 @@ pub fn file(config: LeNetConfig) -> ModelFile {
     }
 }
 
-pub fn net(seed: u64) -> LeNet {
+pub fn net(seed: u64) -> Network {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    LeNet::new(LeNetConfig::relu(4), DType::F32, &Device::Cpu, &mut rng).unwrap()
+    Network::new(NetworkConfig::relu(4), DType::F32, &Device::Cpu, &mut rng).unwrap()
 }
 
 pub fn verifier(seed: u64) -> Verifier {

@@ -4,7 +4,7 @@ mod gradient;
 
 use candle_core::{DType, Device, Result, Tensor};
 use gradient::worst_difference;
-use model::{Activation, Hidden, LeNet, LeNetConfig, Role};
+use model::{Activation, Hidden, Network, NetworkConfig, Parameter, Role};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -14,8 +14,20 @@ fn rng() -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(11)
 }
 
-fn configs() -> [LeNetConfig; 2] {
-    [LeNetConfig::caffe(2), LeNetConfig::relu(2)]
+fn lenets() -> [NetworkConfig; 2] {
+    [NetworkConfig::caffe(2), NetworkConfig::relu(2)]
+}
+
+fn resnet() -> NetworkConfig {
+    NetworkConfig {
+        channels: vec![4, 6, 5],
+        ..NetworkConfig::small_resnet(2)
+    }
+}
+
+fn configs() -> [NetworkConfig; 3] {
+    let [caffe, relu] = lenets();
+    [caffe, relu, resnet()]
 }
 
 /// Images as MNIST's after normalisation: strokes in the middle of a background that is the same
@@ -32,12 +44,13 @@ fn digits(n: usize, dtype: DType) -> Tensor {
     images.to_dtype(dtype).unwrap()
 }
 
-/// Random biases besides random weights: under zero biases a blank window would sit on the
-/// ReLU's kink, where there is no gradient to compare.
-fn with_random_biases(config: LeNetConfig) -> LeNet {
+/// Random numbers for biases and weights that begin at 0: under zero biases a blank window would sit
+/// on the ReLU's kink, where there is no gradient to compare.
+fn with_random_biases(config: NetworkConfig) -> Network {
     let mut rng = rng();
-    let net = LeNet::new(config, DType::F64, CPU, &mut rng).unwrap();
-    for p in net.parameters().iter().filter(|p| p.role == Role::Bias) {
+    let net = Network::new(config, DType::F64, CPU, &mut rng).unwrap();
+    let zero = |p: &Parameter| p.role == Role::Bias || p.name.contains("residual2");
+    for p in net.parameters().iter().filter(|p| zero(p)) {
         let values = (0..p.var.elem_count()).map(|_| rng.random_range(-0.1..0.1));
         let values = Tensor::from_vec(values.collect::<Vec<f64>>(), p.var.shape(), CPU);
         p.var.set(&values.unwrap()).unwrap();
@@ -47,7 +60,7 @@ fn with_random_biases(config: LeNetConfig) -> LeNet {
 
 /// The squared distance of a similar pair, the squared hinge of a dissimilar one, and the squared
 /// embeddings: a loss of distances alone would leave `feat.bias`, which both sides share, at 0.
-fn contrastive(net: &LeNet, images: &Tensor) -> Result<Tensor> {
+fn contrastive(net: &Network, images: &Tensor) -> Result<Tensor> {
     let (a, b) = net.forward_pair(images).unwrap();
     let squared = (&a - &b)?.sqr()?.sum(1)?;
     let hinges = (4.0 - squared.sqrt()?)?.relu()?.sqr()?;
@@ -76,7 +89,7 @@ fn gradient_of_every_parameter_is_the_central_differences() {
 /// PyTorch's layout throughout: NCHW, `flatten(1)`, weights (outputs, inputs).
 #[test]
 fn embeddings_are_those_of_the_network_in_nchw() {
-    for config in configs() {
+    for config in lenets() {
         let net = with_random_biases(config.clone());
         let var = |i: usize| net.parameters()[i].var.as_tensor();
         let (images, mut x) = (digits(3, DType::F64), digits(3, DType::F64));
@@ -105,9 +118,70 @@ fn embeddings_are_those_of_the_network_in_nchw() {
     }
 }
 
+/// Of candle's own convolution.
+#[test]
+fn a_residual_networks_embeddings_are_those_of_candles_layers() {
+    let net = with_random_biases(NetworkConfig {
+        input: [3, 29, 18],
+        ..resnet()
+    });
+    let images: Vec<f64> = {
+        let mut rng = rng();
+        (0..2 * 3 * 29 * 18)
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect()
+    };
+    let images = Tensor::from_vec(images, (2, 3, 29, 18), CPU).unwrap();
+    let mut layers = net.parameters().chunks_exact(2);
+    let mut conv = |x: &Tensor| -> Tensor {
+        let layer = layers.next().unwrap();
+        let bias = layer[1].var.reshape((1, (), 1, 1)).unwrap();
+        let sums = x.conv2d(&layer[0].var, 1, 1, 1, 1).unwrap();
+        sums.broadcast_add(&bias).unwrap()
+    };
+    let mut x = images.clone();
+    for _ in 0..3 {
+        x = conv(&x).relu().unwrap().max_pool2d(2).unwrap();
+        let residual = conv(&x).relu().unwrap();
+        let residual = conv(&residual);
+        x = (x + residual).unwrap().relu().unwrap();
+    }
+    x = x.mean((2, 3)).unwrap();
+    for (layer, last) in layers.zip([false, true]) {
+        let sums = x.matmul(&layer[0].var.t().unwrap()).unwrap();
+        x = sums.broadcast_add(&layer[1].var).unwrap();
+        if !last {
+            x = x.relu().unwrap();
+        }
+    }
+    let difference = (net.forward(&images).unwrap() - &x).unwrap().abs().unwrap();
+    let worst = difference.max_all().unwrap().to_scalar::<f64>().unwrap();
+    assert!(worst < 1e-12, "{worst:e}");
+}
+
+/// And so does not depend on what else is in the batch.
+#[test]
+fn a_residual_network_begins_as_its_stages_without_their_blocks() {
+    let net = Network::new(NetworkConfig::small_resnet(2), DType::F32, CPU, &mut rng()).unwrap();
+    let count: usize = net.parameters().iter().map(|p| p.var.elem_count()).sum();
+    assert_eq!(count, 496_962);
+    for p in net.parameters() {
+        let all_zero = p.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let all_zero = all_zero.iter().all(|value| *value == 0.0);
+        let expected = p.role == Role::Bias || p.name.ends_with("residual2.weight");
+        assert_eq!(all_zero, expected, "{}", p.name);
+    }
+    let images = digits(5, DType::F32);
+    let all = net.forward(&images).unwrap().to_vec2::<f32>().unwrap();
+    for (i, embedding) in all.iter().enumerate() {
+        let alone = net.forward(&images.narrow(0, i, 1).unwrap()).unwrap();
+        assert_eq!(&alone.to_vec2::<f32>().unwrap()[0], embedding);
+    }
+}
+
 #[test]
 fn caffes_network_has_its_names_shapes_and_431_102_parameters() {
-    let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
+    let net = Network::new(NetworkConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
     let found: Vec<(&str, &[usize])> = net
         .parameters()
         .iter()
@@ -132,8 +206,8 @@ fn caffes_network_has_its_names_shapes_and_431_102_parameters() {
 
 #[test]
 fn weights_fill_caffes_xavier_range_and_biases_are_zero() {
-    for config in configs() {
-        let net = LeNet::new(config, DType::F64, CPU, &mut rng()).unwrap();
+    for config in lenets() {
+        let net = Network::new(config, DType::F64, CPU, &mut rng()).unwrap();
         for p in net.parameters() {
             let values: Vec<f64> = p.var.flatten_all().unwrap().to_vec1().unwrap();
             if p.role == Role::Bias {
@@ -156,9 +230,9 @@ fn weights_fill_caffes_xavier_range_and_biases_are_zero() {
 #[test]
 fn one_seed_gives_one_network_in_f32_and_f64() {
     for config in configs() {
-        let net = |dtype| LeNet::new(config.clone(), dtype, CPU, &mut rng()).unwrap();
+        let net = |dtype| Network::new(config.clone(), dtype, CPU, &mut rng()).unwrap();
         let (single, double, again) = (net(DType::F32), net(DType::F64), net(DType::F32));
-        let values = |net: &LeNet, i: usize| -> Vec<f32> {
+        let values = |net: &Network, i: usize| -> Vec<f32> {
             let var = net.parameters()[i].var.to_dtype(DType::F32).unwrap();
             var.flatten_all().unwrap().to_vec1().unwrap()
         };
@@ -166,7 +240,7 @@ fn one_seed_gives_one_network_in_f32_and_f64() {
             assert_eq!(values(&single, i), values(&double, i));
             assert_eq!(values(&single, i), values(&again, i));
         }
-        let embed = |net: &LeNet, dtype| net.forward(&digits(5, dtype)).unwrap();
+        let embed = |net: &Network, dtype| net.forward(&digits(5, dtype)).unwrap();
         let difference = (embed(&single, DType::F32).to_dtype(DType::F64).unwrap()
             - embed(&double, DType::F64))
         .unwrap();
@@ -174,9 +248,9 @@ fn one_seed_gives_one_network_in_f32_and_f64() {
         assert!(worst.to_scalar::<f64>().unwrap() < 1e-5);
     }
     let mut other = ChaCha8Rng::seed_from_u64(rng().next_u64());
-    let other = LeNet::new(LeNetConfig::caffe(2), DType::F32, CPU, &mut other).unwrap();
-    let same = LeNet::new(LeNetConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
-    let first = |net: &LeNet| {
+    let other = Network::new(NetworkConfig::caffe(2), DType::F32, CPU, &mut other).unwrap();
+    let same = Network::new(NetworkConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
+    let first = |net: &Network| {
         net.parameters()[0]
             .var
             .flatten_all()
@@ -188,7 +262,7 @@ fn one_seed_gives_one_network_in_f32_and_f64() {
 
 #[test]
 fn a_pair_is_embedded_as_each_image_alone() {
-    let net = LeNet::new(LeNetConfig::relu(3), DType::F32, CPU, &mut rng()).unwrap();
+    let net = Network::new(NetworkConfig::relu(3), DType::F32, CPU, &mut rng()).unwrap();
     let images = digits(6, DType::F32);
     let (a, b) = net.forward_pair(&images).unwrap();
     assert_eq!((a.dims(), b.dims()), (&[3, 3][..], &[3, 3][..]));
@@ -203,19 +277,19 @@ fn a_pair_is_embedded_as_each_image_alone() {
 
 #[test]
 fn other_image_sizes_and_no_hidden_layer_work() {
-    let config = LeNetConfig {
+    let config = NetworkConfig {
         input: [3, 16, 21],
         hidden: vec![],
-        ..LeNetConfig::relu(4)
+        ..NetworkConfig::relu(4)
     };
-    let net = LeNet::new(config, DType::F32, CPU, &mut rng()).unwrap();
+    let net = Network::new(config, DType::F32, CPU, &mut rng()).unwrap();
     let images = Tensor::ones((2, 3, 16, 21), DType::F32, CPU).unwrap();
     assert_eq!(net.forward(&images).unwrap().dims(), [2, 4]);
 }
 
 #[test]
 fn images_of_another_shape_are_refused() {
-    let net = LeNet::new(LeNetConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
+    let net = Network::new(NetworkConfig::caffe(2), DType::F32, CPU, &mut rng()).unwrap();
     for shape in [
         &[2, 1, 28, 27][..],
         &[2, 3, 28, 28],
@@ -234,33 +308,33 @@ fn images_of_another_shape_are_refused() {
     assert!(error.contains("(2B, C, H, W)"), "{error}");
     let error = net.forward(&digits(2, DType::F64)).unwrap_err().to_string();
     assert!(error.contains("found F32"), "{error}");
-    let half = LeNet::new(LeNetConfig::caffe(2), DType::F16, CPU, &mut rng());
+    let half = Network::new(NetworkConfig::caffe(2), DType::F16, CPU, &mut rng());
     assert!(half.unwrap_err().to_string().contains("f32 or f64"));
 }
 
 #[test]
 fn a_configuration_that_is_no_network_is_refused_by_field() {
-    let relu = || LeNetConfig::relu(2);
+    let relu = || NetworkConfig::relu(2);
     let hidden = |units| Hidden {
         units,
         activation: Activation::Relu,
     };
     #[rustfmt::skip]
     let cases = [
-        (LeNetConfig { input: [0, 28, 28], ..relu() }, "input is [0, 28, 28]"),
-        (LeNetConfig { input: [1, 28, 15], ..relu() }, "input is 28×15: two 5×5"),
-        (LeNetConfig { input: [1, 3, 28], ..relu() }, "need at least 16×16"),
-        (LeNetConfig { channels: [32, 0], ..relu() }, "channels is [32, 0]"),
-        (LeNetConfig { hidden: vec![hidden(8), hidden(0)], ..relu() }, "hidden[1].units is [0]"),
-        (LeNetConfig { embedding: 0, ..relu() }, "embedding is [0]"),
-        (LeNetConfig { embedding: usize::MAX, ..relu() }, "every size must be from 1 to 65536"),
-        (LeNetConfig { channels: [1, usize::MAX], ..relu() }, "channels is [1, 18446744073709551615]"),
-        (LeNetConfig { hidden: vec![hidden(1 << 16); 2], ..relu() }, "ip2 would have [65536, 65536] weights"),
+        (NetworkConfig { input: [0, 28, 28], ..relu() }, "input is [0, 28, 28]"),
+        (NetworkConfig { input: [1, 28, 15], ..relu() }, "input is 28×15: two 5×5"),
+        (NetworkConfig { input: [1, 3, 28], ..relu() }, "need at least 16×16"),
+        (NetworkConfig { channels: vec![32, 0], ..relu() }, "channels is [32, 0]"),
+        (NetworkConfig { hidden: vec![hidden(8), hidden(0)], ..relu() }, "hidden[1].units is [0]"),
+        (NetworkConfig { embedding: 0, ..relu() }, "embedding is [0]"),
+        (NetworkConfig { embedding: usize::MAX, ..relu() }, "every size must be from 1 to 65536"),
+        (NetworkConfig { channels: vec![1, usize::MAX], ..relu() }, "channels is [1, 18446744073709551615]"),
+        (NetworkConfig { hidden: vec![hidden(1 << 16); 2], ..relu() }, "ip2 would have [65536, 65536] weights"),
     ];
     for (config, message) in cases {
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains(message), "{error} / {message}");
-        let new = LeNet::new(config, DType::F32, CPU, &mut rng());
+        let new = Network::new(config, DType::F32, CPU, &mut rng());
         assert_eq!(new.unwrap_err().to_string(), error);
     }
     for config in configs() {
@@ -270,10 +344,10 @@ fn a_configuration_that_is_no_network_is_refused_by_field() {
 
 #[test]
 fn a_configuration_with_an_unknown_field_is_refused() {
-    let text = serde_json::to_string(&LeNetConfig::caffe(2)).unwrap();
-    let back: LeNetConfig = serde_json::from_str(&text).unwrap();
-    assert_eq!(back, LeNetConfig::caffe(2));
+    let text = serde_json::to_string(&NetworkConfig::caffe(2)).unwrap();
+    let back: NetworkConfig = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, NetworkConfig::caffe(2));
     let text = text.replacen('{', r#"{"dropout":0.5,"#, 1);
-    let error = serde_json::from_str::<LeNetConfig>(&text).unwrap_err();
+    let error = serde_json::from_str::<NetworkConfig>(&text).unwrap_err();
     assert!(error.to_string().contains("dropout"), "{error}");
 }

@@ -1,0 +1,406 @@
+//! A convolution that keeps the image's size, with its activation, as one candle op with its own
+//! backward: what residual blocks are made of.
+//!
+//! With zeros all around the image, P = ⌊k/2⌋ of them, and w of filter o:
+//!
+//! ```text
+//! result[y, x, o] = activation( bias[o] + Σ_{a,b,c} image[y+a−P, x+b−P, c] · w[o, c, a, b] )
+//! ```
+//!
+//! An image at a time, its patches become the rows of a matrix, and the sums a product of matrices.
+//! candle's own convolution does the same for the whole batch at once, and its gradient takes six
+//! times as long.
+
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+use crate::Activation;
+use crate::cpu_op::{contiguous, finish, of_bias, of_sums, on_cpu, wanted};
+use crate::matrix::Matrix;
+
+/// Images whose gradients of the filters are summed one after the other. The sums of such groups are
+/// added in order too, so the bits do not depend on the number of threads.
+const GROUP: usize = 8;
+
+/// * `x`: (N, H, W, C), f32 or f64;
+/// * `weight`: (O, C, k, k) with an odd k, of the same type;
+/// * `bias`: (O,).
+///
+/// Returns (N, H, W, O). On the CPU no gradient is computed for an input that candle does not track,
+/// and result and gradients have the same bits for any number of rayon threads.
+///
+/// # Errors
+/// Whatever candle reports for the shapes and the device.
+pub(crate) fn conv(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    activation: Activation,
+) -> Result<Tensor> {
+    let (_, height, width, channels) = x.dims4()?;
+    let (filters, weight_channels, kernel, kernel_width) = weight.dims4()?;
+    if weight_channels != channels || kernel != kernel_width || kernel % 2 == 0 {
+        bail!(
+            "conv: a weight of {:?} for images of {channels} channels",
+            weight.dims()
+        );
+    }
+    if bias.dims() != [filters] {
+        bail!("conv: biases of {:?} for {filters} filters", bias.dims());
+    }
+    if !x.device().is_cpu() {
+        let sums = x
+            .permute((0, 3, 1, 2))?
+            .contiguous()?
+            .conv2d(&weight.contiguous()?, kernel / 2, 1, 1, 1)?
+            .permute((0, 2, 3, 1))?
+            .broadcast_add(bias)?;
+        return activation.forward(&sums);
+    }
+    // Filters as rows in the order of a patch, (k, k, C): candle carries the gradient back.
+    let filter_rows = weight.permute((0, 2, 3, 1))?.contiguous()?;
+    let op = Conv {
+        height,
+        width,
+        channels,
+        kernel,
+        filters,
+        activation,
+    };
+    x.contiguous()?
+        .apply_op3(&filter_rows, &bias.contiguous()?, op)
+}
+
+struct Conv {
+    height: usize,
+    width: usize,
+    channels: usize,
+    kernel: usize,
+    filters: usize,
+    activation: Activation,
+}
+
+/// One image's numbers in work.
+struct Room<T> {
+    /// With its zeros around it.
+    padded: Vec<T>,
+    /// A row for each place of the image.
+    patches: Vec<T>,
+}
+
+impl Conv {
+    fn room<T: WithDType>(&self) -> Room<T> {
+        let around = self.kernel - 1;
+        let padded = (self.height + around) * (self.width + around) * self.channels;
+        Room {
+            padded: vec![T::zero(); padded],
+            patches: vec![T::zero(); self.places() * self.patch()],
+        }
+    }
+
+    fn places(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Numbers of one image.
+    fn image(&self) -> usize {
+        self.places() * self.channels
+    }
+
+    /// Numbers of one image's result.
+    fn result(&self) -> usize {
+        self.places() * self.filters
+    }
+
+    fn patch(&self) -> usize {
+        self.kernel * self.kernel * self.channels
+    }
+
+    fn padded_row(&self) -> usize {
+        (self.width + self.kernel - 1) * self.channels
+    }
+
+    /// Where each row of the image begins among the padded.
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        let (around, row) = (self.kernel / 2, self.padded_row());
+        let left = around * self.channels;
+        (0..self.height).map(move |y| (y + around) * row + left)
+    }
+
+    /// Where the runs of each patch, one for each row of the kernel, begin among the padded.
+    fn runs(&self) -> impl Iterator<Item = usize> {
+        let (row, channels, kernel, width) =
+            (self.padded_row(), self.channels, self.kernel, self.width);
+        (0..self.height).flat_map(move |y| {
+            (0..width).flat_map(move |x| (0..kernel).map(move |a| (y + a) * row + x * channels))
+        })
+    }
+
+    fn take_patches<'r, T: WithDType>(
+        &self,
+        image: &[T],
+        Room { padded, patches }: &'r mut Room<T>,
+    ) -> Matrix<'r, T> {
+        let row = self.width * self.channels;
+        for (from, at) in image.chunks_exact(row).zip(self.rows()) {
+            padded[at..at + row].copy_from_slice(from);
+        }
+        let run = self.kernel * self.channels;
+        for (to, at) in patches.chunks_exact_mut(run).zip(self.runs()) {
+            to.copy_from_slice(&padded[at..at + run]);
+        }
+        Matrix::by_row(patches, self.places(), self.patch())
+    }
+
+    /// The gradient of an image: what its patches, in `room`, were given, by the place they are from.
+    fn put_patches<T: WithDType>(&self, Room { padded, patches }: &mut Room<T>, image: &mut [T]) {
+        padded.fill(T::zero());
+        let run = self.kernel * self.channels;
+        for (from, at) in patches.chunks_exact(run).zip(self.runs()) {
+            for (sum, value) in padded[at..at + run].iter_mut().zip(from) {
+                *sum += *value;
+            }
+        }
+        let row = self.width * self.channels;
+        for (to, at) in image.chunks_exact_mut(row).zip(self.rows()) {
+            to.copy_from_slice(&padded[at..at + row]);
+        }
+    }
+
+    fn forward<T: WithDType>(
+        &self,
+        [x, filters, bias]: [(&CpuStorage, &Layout); 3],
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, images) = (contiguous::<T>(x)?, x.1.dims()[0]);
+        let filters = Matrix::by_row(contiguous::<T>(filters)?, self.filters, self.patch());
+        let bias = contiguous::<T>(bias)?;
+        let mut results = vec![T::zero(); images * self.result()];
+        results
+            .par_chunks_exact_mut(self.result())
+            .zip(x.par_chunks_exact(self.image()))
+            .for_each_init(
+                || self.room(),
+                |room, (result, image)| {
+                    let patches = self.take_patches(image, room);
+                    patches.write_times(filters.transposed(), result);
+                    finish(result, bias, self.activation);
+                },
+            );
+        let shape = (images, self.height, self.width, self.filters).into();
+        Ok((T::to_cpu_storage_owned(results), shape))
+    }
+
+    fn backward<T: WithDType>(
+        &self,
+        [x, filters, bias, result, gradient]: [&Tensor; 5],
+    ) -> Result<[Option<Tensor>; 3]> {
+        let gradient = of_sums(self.activation, result, gradient)?;
+        let (gradient, layout) = gradient.storage_and_layout();
+        let gradient = contiguous::<T>((on_cpu(&gradient)?, layout))?;
+        Ok([
+            wanted(x, || {
+                let (filters, layout) = filters.storage_and_layout();
+                Ok(self.of_images(contiguous((on_cpu(&filters)?, layout))?, gradient))
+            })?,
+            wanted(filters, || {
+                let (x, layout) = x.storage_and_layout();
+                Ok(self.of_filters(contiguous((on_cpu(&x)?, layout))?, gradient))
+            })?,
+            wanted(bias, || Ok(of_bias(gradient, self.filters)))?,
+        ])
+    }
+
+    fn of_images<T: WithDType>(&self, filters: &[T], gradient: &[T]) -> Vec<T> {
+        let filters = Matrix::by_row(filters, self.filters, self.patch());
+        let images = gradient.len() / self.result();
+        let mut of_images = vec![T::zero(); images * self.image()];
+        of_images
+            .par_chunks_exact_mut(self.image())
+            .zip(gradient.par_chunks_exact(self.result()))
+            .for_each_init(
+                || self.room(),
+                |room, (image, gradient)| {
+                    let gradient = Matrix::by_row(gradient, self.places(), self.filters);
+                    gradient.write_times(filters, &mut room.patches);
+                    self.put_patches(room, image);
+                },
+            );
+        of_images
+    }
+
+    fn of_filters<T: WithDType>(&self, images: &[T], gradient: &[T]) -> Vec<T> {
+        let of_group = |(images, gradient): (&[T], &[T])| {
+            let mut room = self.room();
+            let mut sum = vec![T::zero(); self.filters * self.patch()];
+            let images = images.chunks_exact(self.image());
+            for (image, gradient) in images.zip(gradient.chunks_exact(self.result())) {
+                let gradient = Matrix::by_row(gradient, self.places(), self.filters);
+                let patches = self.take_patches(image, &mut room);
+                gradient.transposed().add_times(patches, &mut sum);
+            }
+            sum
+        };
+        let of_groups: Vec<Vec<T>> = images
+            .par_chunks(GROUP * self.image())
+            .zip(gradient.par_chunks(GROUP * self.result()))
+            .map(of_group)
+            .collect();
+        let mut sum = vec![T::zero(); self.filters * self.patch()];
+        for of_group in of_groups {
+            for (sum, value) in sum.iter_mut().zip(of_group) {
+                *sum += value;
+            }
+        }
+        sum
+    }
+}
+
+impl CustomOp3 for Conv {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        filters: &CpuStorage,
+        filters_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let inputs = [
+            (x, x_layout),
+            (filters, filters_layout),
+            (bias, bias_layout),
+        ];
+        match x {
+            CpuStorage::F64(_) => self.forward::<f64>(inputs),
+            _ => self.forward::<f32>(inputs),
+        }
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        filters: &Tensor,
+        bias: &Tensor,
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let tensors = [x, filters, bias, result, gradient];
+        let [x, filters, bias] = match x.dtype() {
+            DType::F64 => self.backward::<f64>(tensors)?,
+            _ => self.backward::<f32>(tensors)?,
+        };
+        Ok((x, filters, bias))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    /// x (n, height, width, channels), weight (filters, channels, k, k), bias (filters,).
+    fn inputs([n, height, width, channels, filters, k]: [usize; 6], dtype: DType) -> [Var; 3] {
+        let rng = &mut ChaCha8Rng::seed_from_u64(5);
+        let shapes = [
+            &[n, height, width, channels][..],
+            &[filters, channels, k, k],
+            &[filters],
+        ];
+        shapes.map(|shape| {
+            let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0));
+            let values = Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu);
+            Var::from_tensor(&values.unwrap().to_dtype(dtype).unwrap()).unwrap()
+        })
+    }
+
+    /// The result, and the gradients of its products with numbers that differ, by input.
+    fn result_and_gradients(layer: impl Fn() -> Result<Tensor>, inputs: &[Var]) -> Vec<Tensor> {
+        let result = layer().unwrap();
+        let numbers = Tensor::arange(1f64, 1.0 + result.elem_count() as f64, &Device::Cpu).unwrap();
+        let numbers = (numbers / result.elem_count() as f64).unwrap();
+        let numbers = numbers.reshape(result.shape()).unwrap();
+        let weighted = (&result * numbers.to_dtype(result.dtype()).unwrap()).unwrap();
+        let gradients = weighted.sum_all().unwrap().backward().unwrap();
+        let gradients = inputs.iter().map(|var| gradients.get(var).unwrap().clone());
+        [result.detach()].into_iter().chain(gradients).collect()
+    }
+
+    #[test]
+    fn result_and_gradients_are_those_of_candles_convolution() {
+        for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-13)] {
+            for sizes in [
+                [1, 1, 1, 1, 1, 1],
+                [2, 1, 3, 2, 2, 3],
+                [3, 5, 4, 3, 7, 3],
+                [17, 6, 6, 4, 2, 3],
+                [2, 4, 7, 2, 3, 5],
+            ] {
+                for activation in [Activation::Linear, Activation::Relu] {
+                    let vars = inputs(sizes, dtype);
+                    let [x, weight, bias] = vars.each_ref().map(|var| var.as_tensor());
+                    let found = result_and_gradients(|| conv(x, weight, bias, activation), &vars);
+                    let stock = || {
+                        let x = x.permute((0, 3, 1, 2))?.contiguous()?;
+                        let sums = x.conv2d(weight, sizes[5] / 2, 1, 1, 1)?;
+                        activation.forward(&sums.permute((0, 2, 3, 1))?.broadcast_add(bias)?)
+                    };
+                    let expected = result_and_gradients(stock, &vars);
+                    for (found, expected) in found.iter().zip(&expected) {
+                        assert_eq!(found.dims(), expected.dims());
+                        let worst = (found - expected).unwrap().abs().unwrap();
+                        let [worst, largest] = [&worst, &expected.abs().unwrap()].map(|t| {
+                            let largest = t.max_all().unwrap().to_dtype(DType::F64).unwrap();
+                            largest.to_scalar::<f64>().unwrap()
+                        });
+                        assert!(
+                            worst <= tolerance * largest,
+                            "{sizes:?}, {activation:?}, {dtype:?}: {worst:e} of {largest:e}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let vars = inputs([37, 8, 8, 16, 24, 3], DType::F32);
+        let [x, weight, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let run = |threads| -> Vec<Vec<u32>> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let all = pool.build().unwrap().install(|| {
+                result_and_gradients(|| conv(x, weight, bias, Activation::Relu), &vars)
+            });
+            let values = all.iter().map(|t| t.flatten_all()?.to_vec1::<f32>());
+            let values: Vec<Vec<f32>> = values.collect::<Result<_>>().unwrap();
+            values
+                .iter()
+                .map(|values| values.iter().map(|value| value.to_bits()).collect())
+                .collect()
+        };
+        let one = run(1);
+        for threads in [2, 3, 7] {
+            assert!(run(threads) == one, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let vars = inputs([2, 4, 4, 3, 5, 3], DType::F32);
+        let [x, weight, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let error = |x: &Tensor, weight: &Tensor, bias: &Tensor| {
+            let result = conv(x, weight, bias, Activation::Linear);
+            result.unwrap_err().to_string()
+        };
+        assert!(error(x, &weight.narrow(1, 0, 2).unwrap(), bias).contains("images of 3 channels"));
+        assert!(error(x, &weight.narrow(3, 0, 2).unwrap(), bias).contains("conv: a weight of"));
+        assert!(error(x, weight, &bias.narrow(0, 0, 4).unwrap()).contains("for 5 filters"));
+        assert!(!error(bias, weight, bias).is_empty());
+    }
+}

@@ -1,0 +1,69 @@
+//! What the layers' ops have in common on the CPU.
+
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
+
+use crate::Activation;
+
+pub(crate) fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
+    match storage {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => bail!("an op of the CPU was given a tensor on another device"),
+    }
+}
+
+pub(crate) fn contiguous<'a, T: WithDType>(
+    (storage, layout): (&'a CpuStorage, &Layout),
+) -> Result<&'a [T]> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        bail!("an op was given a tensor that is not contiguous");
+    };
+    Ok(&T::cpu_storage_as_slice(storage)?[from..to])
+}
+
+/// Turns sums, a row of as many as there are biases after the other, into the layer's result.
+pub(crate) fn finish<T: WithDType>(sums: &mut [T], bias: &[T], activation: Activation) {
+    let relu = activation == Activation::Relu;
+    for row in sums.chunks_exact_mut(bias.len()) {
+        for (sum, &bias) in row.iter_mut().zip(bias) {
+            *sum += bias;
+            // Not `max`, which would turn NaN into 0.
+            if relu & (*sum <= T::zero()) {
+                *sum = T::zero();
+            }
+        }
+    }
+}
+
+/// The gradient of the sums, contiguous, given that of the layer's `result`.
+pub(crate) fn of_sums(
+    activation: Activation,
+    result: &Tensor,
+    gradient: &Tensor,
+) -> Result<Tensor> {
+    match activation {
+        Activation::Linear => gradient.contiguous(),
+        Activation::Relu => gradient * result.gt(0f64)?.to_dtype(gradient.dtype())?,
+    }
+}
+
+/// The gradient of `outputs` biases, given that of the sums.
+pub(crate) fn of_bias<T: WithDType>(gradient: &[T], outputs: usize) -> Vec<T> {
+    let mut sums = vec![T::zero(); outputs];
+    for row in gradient.chunks_exact(outputs) {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+    sums
+}
+
+/// The `gradient` of an input, computed only if candle tracks it.
+pub(crate) fn wanted<T: WithDType>(
+    input: &Tensor,
+    gradient: impl FnOnce() -> Result<Vec<T>>,
+) -> Result<Option<Tensor>> {
+    let gradient = input.track_op().then(gradient).transpose()?;
+    gradient
+        .map(|values| Tensor::from_vec(values, input.shape(), input.device()))
+        .transpose()
+}

@@ -13,7 +13,7 @@ import json
 import sys
 
 import torch
-from pytorch_siamese import LeNet
+from pytorch_siamese import network
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 def main(model_path, embeddings_path):
     with safe_open(model_path, framework="pt") as file:
         net = json.loads(file.metadata()["net"])
-    model = LeNet(net)
+    model = network(net)
     model.load_state_dict(load_file(model_path))  # strict: no tensor missing, none left over
     model.eval()
 

@@ -21,6 +21,9 @@ TAGS = {
     "validation_auc": "auc/validation",
     "test_loss": "loss/test",
     "test_accuracy": "accuracy/test",
+    "test_auc": "auc/test",
+    "test_eer": "eer/test",
+    "test_p_at_1": "p_at_1/test",
 }
 
 

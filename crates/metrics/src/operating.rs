@@ -97,7 +97,7 @@ impl From<OperatingRule> for String {
 /// The interval is Wilson's of 95% (Journal of the American Statistical Association 22, 1927), which
 /// also holds where no error or nothing else was seen. It takes the pairs for independent; pairs that
 /// share images are less than that, and the true interval is wider.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ErrorRate {
     /// Errors as a share of `pairs`, in [0, 1].
     pub rate: f64,

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::Roc;
+use crate::{ErrorRate, Roc};
 
 /// How well a threshold tells the same/different test pairs apart.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -9,6 +9,10 @@ pub struct Verification {
     pub accuracy: f64,
     /// The largest distance that counts as the same, in units of distance.
     pub threshold: f64,
+    /// Different test pairs taken for the same at `threshold`.
+    pub far: ErrorRate,
+    /// Same test pairs taken for different at `threshold`.
+    pub frr: ErrorRate,
     /// Area under the test pairs' ROC curve, in [0, 1]; needs no threshold.
     pub auc: f64,
     /// Equal error rate of the test pairs, in [0, 1]; needs no threshold.
@@ -30,6 +34,8 @@ impl Verification {
         Self {
             accuracy: test.accuracy_at(threshold),
             threshold,
+            far: test.false_accepts_at(threshold),
+            frr: test.false_rejects_at(threshold),
             auc: test.auc(),
             eer: test.eer().rate,
             pairs: test.pairs(),

@@ -7,7 +7,7 @@
 //! | key | value |
 //! |---|---|
 //! | `format` | `pt`, which tools take as PyTorch's layout |
-//! | `format_version` | `1.1`: a reader of 1.x reads every 1.y |
+//! | `format_version` | `2.0`: a reader of 2.x reads every 2.y and every 1.y |
 //! | `producer`, `version` | what wrote the file, and its version |
 //! | `net` | [`NetworkConfig`] |
 //! | `input`, `embedding` | (C, H, W) and D once more, for readers that do not know `net` |
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ModelError, Network, NetworkConfig, Parameter, Result};
 
-const FORMAT_VERSION: &str = "1.1";
+const FORMAT_VERSION: &str = "2.0";
 
 /// How an image's bytes become the network's input: (byte · scale − mean) / std.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

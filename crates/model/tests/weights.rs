@@ -197,11 +197,11 @@ fn a_header_that_is_missing_or_wrong_is_refused_by_key() {
         );
     }
     let cases = [
-        ("format_version", "one", "not a version like 1.1"),
+        ("format_version", "one", "not a version like 2.0"),
         (
             "format_version",
-            "2.0",
-            "model format 2.0 is newer than 1.1",
+            "3.0",
+            "model format 3.0 is newer than 2.0",
         ),
         ("net", "{}", "`net` is `{}`: missing field"),
         ("classes", "[1]", "`classes` is `[1]`"),

@@ -71,6 +71,10 @@ pub struct FitArgs {
     /// Pairs in a step
     #[arg(long, value_name = "N")]
     pub batch: Option<u32>,
+    /// What comes before the fully connected layers: `lenet`, or `small-resnet`, deeper, for pictures
+    /// that are more than strokes [default: lenet]
+    #[arg(long, value_name = "NAME")]
+    pub trunk: Option<String>,
     /// Dimensions of the embedding [default: 2]
     #[arg(long, value_name = "D")]
     pub embedding: Option<u32>,
@@ -122,7 +126,7 @@ pub struct FitArgs {
         value_name = "RUN",
         conflicts_with_all = [
             "data", "input", "skip_corrupt", "preset", "config", "epochs", "steps", "batch",
-            "embedding", "margin", "loss", "miner", "classes_per_batch", "samples_per_class",
+            "trunk", "embedding", "margin", "loss", "miner", "classes_per_batch", "samples_per_class",
             "hold_out_classes", "variant", "pairing", "learning_rate", "seed", "at", "out",
             "print_config", "on_nan",
         ]
@@ -179,6 +183,9 @@ pub struct EvaluateArgs {
     /// Other images than the run's own: `digits`, `mnist:DIR` or `folder:DIR`
     #[arg(long, value_name = "SOURCE")]
     pub data: Option<String>,
+    /// Another operating point than the run's, on its validation pairs: accuracy, eer or far=RATE
+    #[arg(long, value_name = "POINT")]
+    pub at: Option<OperatingRule>,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,

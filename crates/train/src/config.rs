@@ -583,6 +583,21 @@ impl Overlay {
             .set("transform.edge", "repeat")
     }
 
+    /// With the layers that a residual trunk has if nothing else is said.
+    pub fn for_residual_trunk(self) -> Result<Self> {
+        let NetworkConfig {
+            channels, hidden, ..
+        } = NetworkConfig::small_resnet(2);
+        self.set("net.channels", Value::try_from(channels)?)?
+            .set("net.hidden", Value::try_from(hidden)?)
+    }
+
+    /// Whether the trunk is a residual network.
+    pub fn is_residual(&self) -> bool {
+        let trunk = self.table.get("net").and_then(|net| net.get("trunk"));
+        trunk.and_then(Value::as_str) == Some("small-resnet")
+    }
+
     /// Whether the images are a folder of pictures.
     pub fn has_pictures(&self) -> bool {
         let source = self.table.get("data").and_then(|data| data.get("source"));

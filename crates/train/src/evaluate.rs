@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use candle_core::Device;
 use model::Network;
+use verifier::Verifier;
 
 use crate::cli::{EvaluateArgs, ReportArgs};
 use crate::config::RunConfig;
@@ -22,7 +23,19 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     if let Some(source) = &args.data {
         config.data.source = source.parse().map_err(usage)?;
     }
-    let (net, threshold) = calibrated(&run, &args.device.choice.open(voice)?)?;
+    let device = args.device.choice.open(voice)?;
+    let (net, threshold) = match args.at {
+        None => calibrated(&run, &device)?,
+        Some(rule) => {
+            let (net, file) = run.model(&device)?;
+            let verifier = Verifier::new(net.clone(), file)?.at(rule)?;
+            let threshold = verifier.threshold();
+            (
+                net,
+                threshold.context("the operating point has no threshold")?,
+            )
+        }
+    };
     let dataset = load(&config, voice)?;
     let figures = Assessment::new(&net, &config, &dataset, threshold)?.figures;
     voice.give(&figures)?;

@@ -47,6 +47,9 @@ fn encode(lines: &[Line], start: f64, pace: f64) -> Vec<u8> {
                 ("loss/test", checkup.test_loss),
                 ("auc/validation", checkup.validation_auc),
                 ("accuracy/test", checkup.test_accuracy),
+                ("auc/test", checkup.test_auc),
+                ("eer/test", checkup.test_eer),
+                ("p_at_1/test", checkup.test_p_at_1),
             ],
             // The learning rates after it show it.
             Line::Rollback { .. } => continue,

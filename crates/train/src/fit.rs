@@ -18,7 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::metrics_log::MetricsLog;
 use crate::progress::{StepProgress, Voice, reading_bar, tell};
 use crate::run_folder::{Lock, RunFolder};
-use crate::summary::Summary;
+use crate::summary::{ClassSizes, Summary};
 use crate::trainer::Trainer;
 use crate::usage::usage;
 use crate::watch::{MOST_ROLLBACKS, NotFinite, OnNan, ROLLBACK_RATE};
@@ -236,7 +236,9 @@ impl Fit {
         }
         voice.say(&self.describe(steps));
         if matches!(self.config.data.source, Source::Folder(_)) {
-            voice.say(&self.describe_classes());
+            let train = &self.dataset.train;
+            let sizes = ClassSizes::of(train)?;
+            voice.say(&format!("{sizes}, made {}", train.shape()));
         }
         let per_step = match self.config.loss.kind {
             LossKind::Pairs => (settings.pairs_per_batch, "pairs"),
@@ -312,23 +314,6 @@ impl Fit {
     /// The folder.
     pub fn folder(&self) -> &RunFolder {
         &self.run
-    }
-
-    fn describe_classes(&self) -> String {
-        let train = &self.dataset.train;
-        let counts = train.class_counts();
-        let class = |count: Option<&usize>| {
-            let count = count.copied().unwrap_or_default();
-            let at = counts.iter().position(|&c| c == count).unwrap_or_default();
-            format!("{count} ({})", train.classes()[at])
-        };
-        format!(
-            "{} classes with {} to {} training images each, made {}",
-            counts.len(),
-            class(counts.iter().min()),
-            class(counts.iter().max()),
-            train.shape()
-        )
     }
 
     fn describe(&self, steps: u64) -> String {
@@ -546,6 +531,7 @@ impl Fit {
                 ("validation".into(), self.dataset.validation.len()),
                 ("test".into(), self.dataset.test.len()),
             ]),
+            classes: ClassSizes::of(&self.dataset.train)?,
             steps,
             epochs: steps as f64 / epoch as f64,
             seconds: self.progress.seconds,

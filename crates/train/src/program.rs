@@ -84,11 +84,19 @@ fn fit(args: &FitArgs) -> Result<ExitCode> {
 
 fn configure(args: &FitArgs) -> Result<RunConfig> {
     let overlay = lay(args, Overlay::new(args.preset)?)?;
-    match overlay.has_pictures() {
-        // Beneath what the user says.
-        true => lay(args, Overlay::new(args.preset)?.for_pictures()?)?.finish(),
-        false => overlay.finish(),
+    let (pictures, residual) = (overlay.has_pictures(), overlay.is_residual());
+    if !(pictures || residual) {
+        return overlay.finish();
     }
+    // Beneath what the user says.
+    let mut base = Overlay::new(args.preset)?;
+    if pictures {
+        base = base.for_pictures()?;
+    }
+    if residual {
+        base = base.for_residual_trunk()?;
+    }
+    lay(args, base)?.finish()
 }
 
 fn lay(args: &FitArgs, mut overlay: Overlay) -> Result<Overlay> {
@@ -135,6 +143,7 @@ fn lay(args: &FitArgs, mut overlay: Overlay) -> Result<Overlay> {
         }
     }
     let names = [
+        ("net.trunk", &args.trunk),
         ("loss.kind", &args.loss),
         ("in_batch.miner", &args.miner),
         ("loss.variant", &args.variant),

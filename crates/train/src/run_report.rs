@@ -1,7 +1,8 @@
 //! `report.html` of a run and the tables beside it, from what the run folder and the data set hold.
 
 use anyhow::Result;
-use data::{Dataset, LabelledImages};
+use data::Dataset;
+use model::Trunk;
 
 use crate::config::RunConfig;
 use crate::evaluation::Assessment;
@@ -34,7 +35,7 @@ pub fn write(
         .collect();
     let page = render(&Report {
         title: &format!("Siamese network on {}", dataset.name),
-        facts: &facts(run, config, dataset, summary),
+        facts: &facts(run, config, summary),
         config: &config.to_toml()?,
         results: &assessment.figures.rows(),
         train_loss: &train_loss,
@@ -59,18 +60,17 @@ pub fn write(
     run.write("report.html", page.html.as_bytes())
 }
 
-fn facts(
-    run: &RunFolder,
-    config: &RunConfig,
-    dataset: &Dataset,
-    summary: &Summary,
-) -> Vec<(String, String)> {
+fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(String, String)> {
     let count = |set: &str| summary.images.get(set).copied().unwrap_or_default();
     let net = &config.net;
+    let convolution = match net.trunk {
+        Trunk::Lenet => "conv",
+        Trunk::SmallResnet => "residual stage",
+    };
     let layers: Vec<String> = net
         .channels
         .iter()
-        .map(|filters| format!("conv {filters}"))
+        .map(|filters| format!("{convolution} {filters}"))
         .chain(
             net.hidden
                 .iter()
@@ -99,7 +99,7 @@ fn facts(
                 count("test")
             ),
         ),
-        fact("trained on", classes(&dataset.train)),
+        fact("trained on", summary.classes.to_string()),
         fact(
             "network",
             format!("{}, embedding {}", layers.join(", "), net.embedding),
@@ -123,17 +123,4 @@ fn facts(
         ),
     ];
     held_out.into_iter().chain(facts).collect()
-}
-
-/// How many there are, and how evenly the training images are spread over them.
-fn classes(train: &LabelledImages) -> String {
-    let counts = train.class_counts();
-    let present = || counts.iter().filter(|count| **count > 0);
-    match (present().min(), present().max()) {
-        (Some(least), Some(most)) => format!(
-            "{} classes, of {least} to {most} images each",
-            present().count()
-        ),
-        _ => "none".to_owned(),
-    }
 }

@@ -1,8 +1,10 @@
 //! `summary.json`: a run's results.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, iter};
 
+use anyhow::{Context, Result};
+use data::LabelledImages;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Figures;
@@ -17,6 +19,8 @@ pub struct Summary {
     pub data: String,
     /// Number of images, by set.
     pub images: BTreeMap<String, usize>,
+    /// How evenly the training images are spread over the classes.
+    pub classes: ClassSizes,
     /// Training steps.
     pub steps: u64,
     /// The same in epochs.
@@ -33,6 +37,66 @@ pub struct Summary {
     pub version: String,
 }
 
+/// How many training images the classes have. Those that are tested on alone do not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassSizes {
+    /// Classes with any.
+    pub trained: usize,
+    /// The class with the fewest.
+    pub smallest: ClassSize,
+    /// The class with the most.
+    pub largest: ClassSize,
+}
+
+/// A class, and how many training images it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassSize {
+    /// Its name.
+    pub class: String,
+    /// Its images.
+    pub images: usize,
+}
+
+impl ClassSizes {
+    /// Of a training set.
+    ///
+    /// # Errors
+    /// If it is empty.
+    pub fn of(train: &LabelledImages) -> Result<Self> {
+        let mut sizes: Vec<ClassSize> = iter::zip(train.classes(), train.class_counts())
+            .filter(|(_, images)| *images > 0)
+            .map(|(class, images)| ClassSize {
+                class: class.clone(),
+                images,
+            })
+            .collect();
+        let trained = sizes.len();
+        sizes.sort_by_key(|size| size.images);
+        let largest = sizes.pop().context("no image to train on")?;
+        let smallest = sizes.first().unwrap_or(&largest).clone();
+        Ok(Self {
+            trained,
+            smallest,
+            largest,
+        })
+    }
+}
+
+impl fmt::Display for ClassSizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            trained,
+            smallest,
+            largest,
+        } = self;
+        write!(
+            f,
+            "{trained} classes with {} ({}) to {} ({}) training images each",
+            smallest.images, smallest.class, largest.images, largest.class
+        )
+    }
+}
+
 impl Figures {
     /// Each figure with its name, for people.
     pub fn rows(&self) -> Vec<(String, String)> {
@@ -43,6 +107,8 @@ impl Figures {
             ("ROC AUC", format!("{:.4}", verification.auc)),
             ("equal error rate", percent(verification.eer)),
             ("threshold", format!("{:.4}", verification.threshold)),
+            ("false accepts", verification.far.to_string()),
+            ("false rejects", verification.frr.to_string()),
             (
                 "test pairs",
                 format!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use metrics::{ErrorRate, Roc, Verification, euclidean};
+use metrics::{Roc, Verification, euclidean};
 use serde::Serialize;
 use serde_json::json;
 use verifier::{Verdict, Verifier};
@@ -112,15 +112,6 @@ struct Judged<'a> {
     expected: Option<bool>,
 }
 
-/// What the verdicts are worth, where the list has the truth.
-#[derive(Serialize)]
-struct Worth {
-    #[serde(flatten)]
-    verification: Verification,
-    far: ErrorRate,
-    frr: ErrorRate,
-}
-
 fn verify_list(
     args: &VerifyArgs,
     verifier: &Verifier,
@@ -173,18 +164,14 @@ fn verify_list(
     let distances: Vec<f32> = judged.iter().map(|row| row.distance).collect();
     let roc = Roc::new(&distances, &expected)
         .with_context(|| format!("{}: no figures can be given", list.display()))?;
-    let worth = Worth {
-        verification: Verification::new(&roc, threshold),
-        far: roc.false_accepts_at(threshold),
-        frr: roc.false_rejects_at(threshold),
-    };
+    let worth = Verification::new(&roc, threshold);
     voice.say(&format!(
         "{} pairs at threshold {threshold:.4}: {:.2}% right, AUC {:.4}, equal error rate {:.2}%; \
          false accepts {}, false rejects {} (95% intervals)",
         roc.pairs(),
-        100.0 * worth.verification.accuracy,
-        worth.verification.auc,
-        100.0 * worth.verification.eer,
+        100.0 * worth.accuracy,
+        worth.auc,
+        100.0 * worth.eer,
         worth.far,
         worth.frr,
     ));

@@ -42,6 +42,28 @@ fn evaluate_tells_people_the_same_figures() {
 }
 
 #[test]
+fn evaluate_takes_another_operating_point_from_the_validation_pairs() {
+    let scratch = Scratch::with_run();
+    let judged = |point: &str| -> Value {
+        let printed = scratch.succeeds(&format!("evaluate run --json{point}"));
+        serde_json::from_str(&printed.stdout).unwrap()
+    };
+    let (own, strict) = (judged(""), judged(" --at far=0.1"));
+    let figure = |of: &Value, path: &str| of.pointer(path).unwrap().as_f64().unwrap();
+    let threshold = "/verification/threshold";
+    assert_ne!(figure(&own, threshold), figure(&strict, threshold));
+    assert_eq!(
+        own.pointer("/verification/auc"),
+        strict.pointer("/verification/auc")
+    );
+    // Of 200 different test pairs, at a threshold that lets a tenth of other pairs pass.
+    let rate = |end: &str| figure(&strict, &format!("/verification/far/{end}"));
+    assert!(rate("low") < 0.1 && 0.1 < rate("high") + 0.05, "{strict}");
+    scratch.refuses(1, "evaluate run --at far=0.00001", &["different pairs"]);
+    scratch.refuses_usage("evaluate run --at often", &["far="]);
+}
+
+#[test]
 fn evaluate_takes_a_folder_in_mnists_format() {
     let scratch = Scratch::with_run();
     fs::create_dir(scratch.path("mnist")).unwrap();

@@ -45,6 +45,36 @@ fn a_folder_of_pictures_is_trained_on_and_its_model_tells_them_apart() {
 }
 
 #[test]
+fn a_residual_trunk_learns_and_its_model_says_what_it_is() {
+    let scratch = Scratch::new();
+    pictures(&scratch);
+    let fit = FIT.replace("--config quick.toml ", "--set data.evaluation_pairs=100 ");
+    let layers = "--trunk small-resnet --set net.channels=[4,8]";
+    scratch.succeeds(&format!("{fit} {layers} --batch 8 --steps 60 --quiet"));
+    let verdict = |other: &str| {
+        let pictures = format!("pictures/red/1.png pictures/{other}");
+        scratch.succeeds(&format!("verify run {pictures}")).stdout
+    };
+    assert!(verdict("red/2.png").starts_with("the same"));
+    assert!(verdict("green/1.png").starts_with("different"));
+
+    let printed = scratch
+        .succeeds("fit --trunk small-resnet --print-config")
+        .stdout;
+    let config: toml::Table = printed.parse().unwrap();
+    assert_eq!(
+        config["net"]["channels"],
+        toml::Value::try_from([32, 64, 128]).unwrap()
+    );
+    scratch.refuses(2, "fit --trunk vgg", &["lenet", "small-resnet"]);
+    scratch.refuses(
+        2,
+        "fit --set net.channels=[1,2,3]",
+        &["LeNet has two convolutions"],
+    );
+}
+
+#[test]
 fn an_input_that_no_network_takes_is_refused() {
     let scratch = Scratch::new();
     pictures(&scratch);

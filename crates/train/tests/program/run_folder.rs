@@ -115,6 +115,8 @@ fn the_summary_has_every_figure() {
             "/images",
             json!({"train": 7599, "validation": 401, "test": 2000}),
         ),
+        ("/classes/trained", json!(10)),
+        ("/classes/smallest", json!({"class": "5", "images": 655})),
         ("/data", json!("digits")),
         ("/steps", json!(300)),
         ("/epochs", json!(300.0 / 118.0)),

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -251,6 +251,52 @@ fn a_write_that_fails_names_the_file_and_leaves_the_checkpoints_before_it() {
     assert!(!writing(&scratch, "run"), "an unfinished file is left");
     scratch.succeeds("fit --resume run --quiet");
     same(&scratch, "run", "whole");
+}
+
+/// In a mount namespace of its own: no rights are needed, and nothing stays mounted.
+#[test]
+#[ignore = "mounts a file system, which not every container allows"]
+fn a_full_and_a_read_only_disk_are_said_and_the_run_goes_on_when_there_is_room() {
+    let scratch = Scratch::new();
+    scratch.succeeds(&format!("{FIT} --out whole"));
+    let files = fs::read_dir(scratch.path("whole/checkpoints")).unwrap();
+    let checkpoints: u64 = files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    // Room for some of the checkpoints.
+    let script = format!(
+        "mkdir disk && mount -t tmpfs -o size=64m none disk || exit 9
+        head -c $((64 * 1048576 - {room})) /dev/zero >disk/filler
+        $TRAIN {FIT} --out disk/run 2>full.txt; echo $? >>full.txt
+        ls -A disk/run disk/run/checkpoints >left.txt
+        rm disk/filler
+        $TRAIN fit --resume disk/run --quiet || exit 8
+        mkdir run && cp disk/run/* run/ 2>/dev/null
+        mount -o remount,ro disk || exit 7
+        $TRAIN {FIT} --out disk/other 2>read-only.txt; echo $? >>read-only.txt",
+        room = checkpoints * 2 / 3,
+    );
+    let ended = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .env("TRAIN", env!("CARGO_BIN_EXE_train"))
+        .current_dir(scratch.path(""))
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let full = scratch.text("full.txt");
+    assert!(full.ends_with("\n1\n"), "{full}");
+    assert!(full.contains("cannot write disk/run/"), "{full}");
+    assert!(full.contains("No space left on device"), "{full}");
+    let left = scratch.text("left.txt");
+    assert!(
+        left.contains("step-") && !left.contains(".writing-"),
+        "{left}"
+    );
+    same(&scratch, "run", "whole");
+    let read_only = scratch.text("read-only.txt");
+    assert!(read_only.ends_with("\n1\n"), "{read_only}");
+    assert!(read_only.contains("disk/other"), "{read_only}");
+    assert!(read_only.contains("Read-only file system"), "{read_only}");
 }
 
 #[test]

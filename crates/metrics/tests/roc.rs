@@ -1,6 +1,6 @@
 //! Verification: the ROC curve and what is read off it, against values worked by hand.
 
-use metrics::{MetricsError, OperatingPoint, Roc, Verification, is_same};
+use metrics::{ErrorRate, MetricsError, OperatingPoint, Roc, Verification, is_same};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -237,6 +237,8 @@ fn verification_judges_test_pairs_at_a_threshold_from_elsewhere() {
         Verification {
             accuracy: 0.75,
             threshold: 2.5,
+            far: ErrorRate::new(0, 2),
+            frr: ErrorRate::new(1, 2),
             auc: 0.5,
             // At 1 the gap is -1/2, at 2.75 it is 1/2: half of the way from FAR 0 to FAR 1.
             eer: 0.5,
@@ -251,10 +253,13 @@ fn verification_judges_test_pairs_at_a_threshold_from_elsewhere() {
 fn verification_survives_json() {
     let result = Verification::new(&roc(&[1.0, 3.0], &[2.75, 2.75]), 2.5);
     let json = serde_json::to_string(&result).unwrap();
-    assert_eq!(
-        json,
-        r#"{"accuracy":0.75,"threshold":2.5,"auc":0.5,"eer":0.5,"pairs":4,"balanced":true}"#
-    );
+    for part in [
+        r#"{"accuracy":0.75,"threshold":2.5,"far":{"rate":0.0,"low":0.0,"high":0."#,
+        r#","errors":0,"pairs":2},"frr":{"rate":0.5,"low":0."#,
+        r#","errors":1,"pairs":2},"auc":0.5,"eer":0.5,"pairs":4,"balanced":true}"#,
+    ] {
+        assert!(json.contains(part), "{json}");
+    }
     assert_eq!(serde_json::from_str::<Verification>(&json).unwrap(), result);
 }
 

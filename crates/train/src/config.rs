@@ -379,8 +379,8 @@ impl RunConfig {
         let of_pairs = matches!(key, "training.pairs_per_batch" | "data.pairing");
         match self.loss.kind {
             LossKind::InBatch if of_pairs => Some(format!(
-                "{key} (--batch, --pairing) is of pairs drawn beforehand; with --loss in-batch a \
-                 batch is --classes-per-batch times --samples-per-class images"
+                "{key} (--batch, --pairing) is of pairs drawn beforehand: add --loss pairs; with \
+                 --loss in-batch a batch is --classes-per-batch times --samples-per-class images"
             )),
             LossKind::Pairs if key.starts_with("in_batch.") => Some(format!(
                 "{key} is of a loss over all pairs of a batch; add --loss in-batch"
@@ -581,6 +581,27 @@ impl Overlay {
             .set("transform.mean", 0.5)?
             .set("transform.std", 0.25)?
             .set("transform.edge", "repeat")
+    }
+
+    /// What has been set so far counts as no wish of the user's.
+    pub fn into_start(self) -> Self {
+        Self {
+            given: Vec::new(),
+            ..self
+        }
+    }
+
+    /// With the classes in a batch that are left of ten when so many are held out.
+    pub fn for_held_out(self, classes: usize) -> Result<Self> {
+        let left = 10usize.saturating_sub(classes).max(2);
+        self.set("in_batch.classes_per_batch", left as i64)
+    }
+
+    /// How many classes are held out.
+    pub fn held_out(&self) -> usize {
+        let data = self.table.get("data");
+        let names = data.and_then(|data| data.get("hold_out_classes"));
+        names.and_then(Value::as_array).map_or(0, Vec::len)
     }
 
     /// With the layers that a residual trunk has if nothing else is said.
@@ -833,11 +854,17 @@ mod tests {
     #[test]
     fn a_setting_that_the_loss_does_not_use_is_refused() {
         for (assignments, words) in [
-            (&["in_batch.miner=hard"][..], "--loss in-batch"),
-            (&["in_batch={balanced=false}"], "in_batch.balanced"),
+            (
+                &["in_batch.miner=hard", "loss.kind=pairs"][..],
+                "--loss in-batch",
+            ),
+            (
+                &["loss.kind=pairs", "in_batch={balanced=false}"],
+                "in_batch.balanced",
+            ),
             (
                 &["loss.kind=in-batch", "training.pairs_per_batch=32"],
-                "training.pairs_per_batch",
+                "--loss pairs",
             ),
             (
                 &["data.pairing=uniform", "loss.kind=in-batch"],

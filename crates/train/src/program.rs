@@ -84,19 +84,18 @@ fn fit(args: &FitArgs) -> Result<ExitCode> {
 
 fn configure(args: &FitArgs) -> Result<RunConfig> {
     let overlay = lay(args, Overlay::new(args.preset)?)?;
-    let (pictures, residual) = (overlay.has_pictures(), overlay.is_residual());
-    if !(pictures || residual) {
-        return overlay.finish();
-    }
     // Beneath what the user says.
     let mut base = Overlay::new(args.preset)?;
-    if pictures {
+    if overlay.has_pictures() {
         base = base.for_pictures()?;
     }
-    if residual {
+    if overlay.is_residual() {
         base = base.for_residual_trunk()?;
     }
-    lay(args, base)?.finish()
+    if overlay.held_out() > 0 {
+        base = base.for_held_out(overlay.held_out())?;
+    }
+    lay(args, base.into_start())?.finish()
 }
 
 fn lay(args: &FitArgs, mut overlay: Overlay) -> Result<Overlay> {

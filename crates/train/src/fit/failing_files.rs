@@ -14,6 +14,7 @@ fn config() -> RunConfig {
     let settings = [
         "data.evaluation_pairs=40",
         "training.length=2 steps",
+        "loss.kind=pairs",
         "training.pairs_per_batch=8",
         "training.log_every=1",
         "training.checkpoint_seconds=0",

@@ -41,12 +41,21 @@ fn a_run_goes_on_from_a_checkpoint_with_the_bits_of_one_that_never_stopped() {
 fn settings_that_the_loss_does_not_use_are_refused() {
     let scratch = Scratch::new();
     for (flags, words) in [
-        ("--miner hard", &["in_batch.miner", "--loss in-batch"][..]),
-        ("--samples-per-class 4", &["in_batch.samples_per_class"]),
-        ("--set in_batch.balanced=false", &["in_batch.balanced"]),
+        (
+            "--loss pairs --miner hard",
+            &["in_batch.miner", "--loss in-batch"][..],
+        ),
+        (
+            "--preset caffe --samples-per-class 4",
+            &["in_batch.samples_per_class"],
+        ),
+        (
+            "--data folder:none --set in_batch.balanced=false",
+            &["in_batch.balanced"],
+        ),
         (
             "--loss in-batch --batch 32",
-            &["--batch", "--classes-per-batch"],
+            &["--loss pairs", "--classes-per-batch"],
         ),
         ("--loss in-batch --pairing uniform", &["--pairing"]),
         ("--loss triplets", &["`triplets`", "in-batch"]),
@@ -76,8 +85,8 @@ fn batches_that_the_images_cannot_fill_are_refused() {
             &["classes a batch is 1", "at least 2"],
         ),
         (
-            "--hold-out-classes 7,8,9",
-            &["7 of the 7 classes", "needs 10"],
+            "--hold-out-classes 7,8,9 --classes-per-batch 8",
+            &["7 of the 7 classes", "needs 8"],
         ),
     ] {
         scratch.refuses(1, &format!("fit --loss in-batch {flags} --out new"), words);
@@ -87,8 +96,13 @@ fn batches_that_the_images_cannot_fill_are_refused() {
 #[test]
 fn classes_held_out_are_what_an_open_set_is_judged_on() {
     let scratch = Scratch::new();
-    let flags = "--hold-out-classes 7,8,9 --steps 20";
+    let flags = "--loss in-batch --hold-out-classes 7,8,9 --steps 20";
     let ended = scratch.succeeds(&format!("fit --config quick.toml {flags} --out run"));
+    assert!(
+        ended.stderr.contains("7 classes, 12 of each"),
+        "{}",
+        ended.stderr
+    );
     assert!(
         ended.stderr.contains("not trained on: 7, 8, 9"),
         "{}",

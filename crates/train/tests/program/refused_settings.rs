@@ -62,7 +62,7 @@ fn a_setting_of_the_wrong_kind_or_size_is_named() {
         ),
         ("--batch 0", &["training.pairs_per_batch", "at least 1"]),
         (
-            "--batch 5000",
+            "--loss pairs --batch 5000",
             &["5000 pairs", "7599", "training.pairs_per_batch"],
         ),
         ("--steps 0", &["0 steps", "training.length"]),

@@ -24,6 +24,7 @@ evaluation_pairs = 400
 shift = 0
 rotation = 0
 [loss]
+kind = "pairs"
 variant = "hadsell"
 margin = 1
 [optimiser]

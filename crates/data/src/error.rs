@@ -183,6 +183,13 @@ pub enum DataError {
     /// A JPEG without its end.
     #[error("{} is cut short: the JPEG has no end marker", path.display())]
     TruncatedPicture { path: PathBuf },
+    /// A picture without a pixel, which some formats allow.
+    #[error("{} has no pixels: it is {width}x{height}", path.display())]
+    EmptyPicture {
+        path: PathBuf,
+        width: u32,
+        height: u32,
+    },
     /// A picture that would take too much memory.
     #[error("{} has {found} million pixels; at most {most} million are read", path.display())]
     PictureTooLarge {

@@ -200,6 +200,17 @@ proptest! {
         }
     }
 
+    /// A PNM says its sides in words, and PGM and QOI among others allow 0.
+    #[test]
+    fn a_picture_without_a_pixel_is_refused(width in 0..3u32, height in 0..3u32, plain: bool) {
+        let magic = if plain { "P2" } else { "P5" };
+        let mut file = format!("{magic} {width} {height} 255\n").into_bytes();
+        file.extend([b"1 ".as_slice(), b"1 ", b"1 ", b"1 "].concat());
+        let result = read(&file, ImageShape::MNIST, Framing::Letterbox);
+        let empty = matches!(result, Err(DataError::EmptyPicture { .. }));
+        prop_assert_eq!(empty, width * height == 0, "{:?}", result);
+    }
+
     #[test]
     fn bytes_that_are_no_picture_are_refused(bytes in vec(any::<u8>(), 0..200)) {
         let error = read(&bytes, ImageShape::MNIST, Framing::Letterbox).unwrap_err();

@@ -70,8 +70,8 @@ impl From<Option<u32>> for Framing {
 ///
 /// # Errors
 /// [`DataError::Read`], [`DataError::NotAFile`], [`DataError::Picture`] and
-/// [`DataError::TruncatedPicture`] for a file that gives no picture, [`DataError::PictureTooLarge`]
-/// above 64 megapixels, [`DataError::BlankPicture`] if no ink is found where it is looked for,
+/// [`DataError::TruncatedPicture`] for a file that gives no picture, [`DataError::EmptyPicture`] for one
+/// without a pixel, [`DataError::PictureTooLarge`] above 64 megapixels, [`DataError::BlankPicture`] if no ink is found where it is looked for,
 /// [`DataError::Shape`].
 pub fn read_picture(
     path: &Path,
@@ -243,6 +243,13 @@ fn decode(
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(picture_error)?;
     let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(DataError::EmptyPicture {
+            path: path.into(),
+            width,
+            height,
+        });
+    }
     let megapixels = (u64::from(width) * u64::from(height)).div_ceil(1_000_000);
     if megapixels > MOST_MEGAPIXELS {
         return Err(DataError::PictureTooLarge {

@@ -54,28 +54,59 @@ fn writing(scratch: &Scratch, run: &str) -> bool {
     })
 }
 
-/// Kills runs `most` times, every other time as soon as a file is being written, until each is
-/// finished. Returns how many runs there were and how many of the kills left a file that was not whole.
-fn kill_again_and_again(most: usize, scratch: &Scratch, fit: &str, whole: &str) -> (usize, usize) {
+/// Steps of [`FIT`].
+const STEPS: u64 = 30;
+
+/// The newest checkpoint's step, or 0.
+fn newest(scratch: &Scratch, run: &str) -> u64 {
+    let entries = fs::read_dir(scratch.path(run).join("checkpoints"));
+    let steps = entries.into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
+        step.parse::<u64>().ok()
+    });
+    steps.max().unwrap_or_default()
+}
+
+/// What the kills have met.
+#[derive(Debug, Default)]
+struct Kills {
+    all: usize,
+    /// Left a file that was not whole.
+    torn: usize,
+    /// Left a checkpoint of some of the steps.
+    midway: usize,
+    runs: usize,
+}
+
+/// Kills runs `most` times until each is finished: in turns at any moment, at some step, and as soon as
+/// a file is being written after some step.
+fn kill_again_and_again(most: usize, scratch: &Scratch, fit: &str, whole: &str) -> Kills {
     let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let (mut kills, mut runs, mut torn) = (0, 0, 0);
+    let mut kills = Kills::default();
     let started = Instant::now();
     scratch.succeeds(&format!("{fit} --out timed"));
     let length = started.elapsed();
-    while kills < most {
-        let run = format!("run-{runs}");
+    while kills.all < most {
+        let run = format!("run-{}", kills.runs);
         loop {
+            let from = newest(scratch, &run);
             let mut child = begin_or_resume(scratch, &run, fit);
-            // The first third is where most files are written.
-            let longest = if kills % 2 == 0 { 0.3 } else { 1.0 };
-            let delay = length.mul_f64(rng.random_range(0.0..longest));
             let started = Instant::now();
+            let delay = length.mul_f64(rng.random());
+            let step = rng
+                .random_range(from..STEPS.max(from + 1))
+                .min(from + STEPS / 3);
+            let due = || match kills.all % 3 {
+                0 => started.elapsed() >= delay,
+                1 => newest(scratch, &run) > step,
+                _ => newest(scratch, &run) > step && writing(scratch, &run),
+            };
             let ended = loop {
                 if let Some(status) = child.try_wait().unwrap() {
                     break Some(status);
                 }
-                let in_a_write = kills % 2 == 0 && writing(scratch, &run);
-                if kills < most && started.elapsed() >= delay && (kills % 2 == 1 || in_a_write) {
+                if kills.all < most && due() {
                     child.kill().unwrap();
                     child.wait().unwrap();
                     break None;
@@ -84,8 +115,9 @@ fn kill_again_and_again(most: usize, scratch: &Scratch, fit: &str, whole: &str) 
             };
             match ended {
                 None => {
-                    kills += 1;
-                    torn += usize::from(writing(scratch, &run));
+                    kills.all += 1;
+                    kills.torn += usize::from(writing(scratch, &run));
+                    kills.midway += usize::from((1..STEPS).contains(&newest(scratch, &run)));
                 }
                 Some(status) => {
                     let ended = child.wait_with_output().unwrap();
@@ -99,9 +131,10 @@ fn kill_again_and_again(most: usize, scratch: &Scratch, fit: &str, whole: &str) 
         }
         same(scratch, &run, whole);
         assert!(!writing(scratch, &run), "an unfinished file is left");
-        runs += 1;
+        kills.runs += 1;
     }
-    (runs, torn)
+    assert!(2 * kills.midway >= kills.all, "{kills:?}");
+    kills
 }
 
 #[test]
@@ -119,9 +152,9 @@ fn a_run_killed_at_some_moments_ends_as_one_that_was_not() {
 fn runs_killed_at_fifty_moments_end_as_one_that_was_not() {
     let scratch = Scratch::new();
     scratch.succeeds(&format!("{FIT} --out whole"));
-    let (runs, torn) = kill_again_and_again(50, &scratch, FIT, "whole");
-    println!("50 kills in {runs} runs, {torn} within a write");
-    assert!(torn > 0, "no kill fell within a write");
+    let kills = kill_again_and_again(50, &scratch, FIT, "whole");
+    println!("{kills:?}");
+    assert!(kills.torn > 0, "no kill fell within a write");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-"""Lays out FOLDER/EMOJI/HAND.png for each emoji of one code point that all hands have drawn.
+"""Lays out FOLDER/train/EMOJI/HAND.png for each emoji of one code point that all hands have drawn, and
+every fifth of them in FOLDER/test instead: `train fit` then tests on emoji that it has never seen.
 
 usage: emoji-folder.py FOLDER
 
@@ -64,8 +65,8 @@ def main(folder):
             drawn.setdefault(match[1].lower(), {})[hand] = (name, content)
     hands = {hand for places in PACKAGES.values() for hand in places} | {"openmoji"}
     whole = {emoji: by for emoji, by in drawn.items() if by.keys() == hands}
-    for emoji, by in whole.items():
-        place = Path(folder) / emoji
+    for i, (emoji, by) in enumerate(sorted(whole.items()), start=1):
+        place = Path(folder) / ("test" if i % 5 == 0 else "train") / emoji
         place.mkdir(parents=True, exist_ok=True)
         for hand, (name, content) in by.items():
             (place / f"{hand}.png").write_bytes(png(name, content))

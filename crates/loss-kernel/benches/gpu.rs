@@ -10,6 +10,10 @@
 //! warm caches. A training step's share of the loss, forward and backward through candle's graph, is
 //! timed as the program issues it.
 //!
+//! The loss over all pairs of a batch is checked and timed in the same way, f32. Its arithmetic is
+//! counted as a multiply-add for each component of each pair, as a matrix product would take it, and
+//! given as a share of the device's peak.
+//!
 //! Bytes counted: forward reads `a` and `b`, backward reads both and writes both gradients. The copy
 //! beside each reads half as many and writes half as many.
 //!
@@ -23,14 +27,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use candle_core::{CudaDevice, DType, Device, Tensor, Var};
-use cudarc::driver::sys::CUevent_flags;
+use cudarc::driver::sys::{CUdevice_attribute, CUevent_flags};
 use cudarc::driver::{CudaEvent, CudaSlice};
-use loss_kernel::ContrastiveLoss;
+use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const SHAPES: [(usize, usize); 4] = [(1 << 20, 128), (1 << 16, 128), (1 << 20, 2), (64, 2)];
 const TYPES: [DType; 2] = [DType::F32, DType::F16];
+
+/// Images of a batch whose pairs are all used, and dimensions of their embeddings.
+const IN_BATCH: [(usize, usize); 3] = [(1024, 128), (8192, 128), (32_768, 128)];
 
 /// Batches that `check.safetensors` has.
 const DUMPED: [(usize, usize); 2] = [(1000, 128), (64, 2)];
@@ -85,10 +92,101 @@ fn run() -> Outcome<()> {
             }
         }
     }
+    println!("    images  dim      pass      time  pairs/s  of the peak");
+    let peak = peak(&gpu)?;
+    for (images, dim) in IN_BATCH {
+        check_in_batch(&device, images.min(2048), dim)?;
+        let pairs = (images * (images - 1) / 2) as f64;
+        // Forward, and forward with the backward that computes all distances again.
+        for (pass, passes, time) in time_in_batch(&mut gpu, &device, images, dim)? {
+            println!(
+                "{images:>10} {dim:>4} {pass:>9} {:>6.1} µs {:>8.2e} {:>10.1} %",
+                time * 1e6,
+                pairs / time,
+                100.0 * passes * pairs * 2.0 * dim as f64 / time / peak
+            );
+            lines += &format!(
+                "{{\"images\":{images},\"dim\":{dim},\"type\":\"f32\",\"pass\":\"in-batch {pass}\",\
+                 \"seconds\":{time:e}}}\n"
+            );
+        }
+    }
     if let Some(folder) = &out {
         fs::write(folder.join("times.jsonl"), lines)?;
     }
     Ok(())
+}
+
+/// Operations in f32 a second: a multiply-add, two operations, in each lane and tick.
+fn peak(gpu: &Gpu) -> Outcome<f64> {
+    let context = gpu.device.cuda_stream().context().clone();
+    let (major, minor) = context.compute_capability()?;
+    // An A100 has half as many lanes as its successors and the desktop's cards.
+    let lanes = if (major, minor) == (8, 0) { 64 } else { 128 };
+    let attribute = |which| context.attribute(which);
+    let units = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+    let kilohertz = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
+    Ok(2.0 * f64::from(lanes) * f64::from(units) * f64::from(kilohertz) * 1e3)
+}
+
+/// Embeddings about the margin apart, of a hundred classes.
+fn in_batch(images: usize, dim: usize) -> Outcome<(Tensor, Tensor)> {
+    let embeddings = Batch::new(images, dim, DType::F32)?.a;
+    let labels = (0..images).map(|i| (i % 100) as u32).collect();
+    Ok((embeddings, Tensor::from_vec(labels, images, &Device::Cpu)?))
+}
+
+fn check_in_batch(device: &Device, images: usize, dim: usize) -> Outcome<()> {
+    let (embeddings, labels) = in_batch(images, dim)?;
+    let results = |device: &Device| -> Outcome<[Vec<f32>; 2]> {
+        let embeddings = Var::from_tensor(&embeddings.to_device(device)?)?;
+        let loss = InBatchContrastiveLoss::default();
+        let value = loss.forward(&embeddings, &labels.to_device(device)?)?;
+        let gradients = value.backward()?;
+        let gradient = gradients.get(&embeddings).ok_or("no gradient")?;
+        Ok([vec![value.to_scalar()?], gradient.flatten_all()?.to_vec1()?])
+    };
+    for (found, expected) in results(device)?.iter().zip(&results(&Device::Cpu)?) {
+        let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+        let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        let worst = off.fold(0f32, f32::max);
+        if found.iter().any(|x| x.is_nan()) || worst > 1e-4 * largest || largest == 0.0 {
+            return Err(format!("all pairs of {images}: off by {worst} of {largest}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Of each pass its name, how often it takes each distance, and its median time in seconds.
+fn time_in_batch(
+    gpu: &mut Gpu,
+    device: &Device,
+    images: usize,
+    dim: usize,
+) -> Outcome<[(&'static str, f64, f64); 2]> {
+    let (embeddings, labels) = in_batch(images, dim)?;
+    let embeddings = Var::from_tensor(&embeddings.to_device(device)?)?;
+    let labels = labels.to_device(device)?;
+    let loss = InBatchContrastiveLoss::default();
+    let (mut forwards, mut steps) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        forwards.push(gpu.issued_time(4, || {
+            loss.forward(&embeddings.detach(), &labels)?;
+            Ok(())
+        })?);
+        steps.push(gpu.issued_time(4, || {
+            loss.forward(&embeddings, &labels)?.backward()?;
+            Ok(())
+        })?);
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[ROUNDS / 2]
+    };
+    Ok([
+        ("forward", 1.0, median(forwards)),
+        ("step", 2.0, median(steps)),
+    ])
 }
 
 /// DIR of `--out DIR`, made. Cargo adds `--bench`.

@@ -49,6 +49,29 @@ fn stock_lenet(x: &Tensor, vars: &[Var]) -> Result<Tensor> {
     linear(8, &linear(6, &x)?)
 }
 
+/// The small residual network on NCHW.
+fn stock_resnet(x: &Tensor, vars: &[Var]) -> Result<Tensor> {
+    let mut layers = vars.chunks_exact(2);
+    let mut layer = || layers.next().expect("a network has all of its layers");
+    let conv = |x: &Tensor, layer: &[Var]| {
+        let bias = layer[1].reshape((1, (), 1, 1))?;
+        x.conv2d(&layer[0], 1, 1, 1, 1)?.broadcast_add(&bias)
+    };
+    let mut x = x.clone();
+    for _ in 0..3 {
+        x = conv(&x, layer())?.relu()?.max_pool2d(2)?;
+        let residual = conv(&x, layer())?.relu()?;
+        x = (&x + conv(&residual, layer())?)?.relu()?;
+    }
+    x = x.mean((2, 3))?;
+    let linear = |x: &Tensor, layer: &[Var]| {
+        let weight = layer[0].as_tensor().clone();
+        Linear::new(weight, Some(layer[1].as_tensor().clone())).forward(x)
+    };
+    let x = linear(&x, layer())?.relu()?;
+    linear(&x, layer())
+}
+
 /// A convolution with its pool, as an input and the gradients that training wants: the second
 /// layer's input has one, the first layer's, the image, has none.
 struct Convolution {
@@ -198,6 +221,17 @@ fn layers(c: &mut Criterion) {
     print_ratio("LeNet forward and backward", ours, theirs);
     print_floor();
     c.bench_function("LeNet", |b| b.iter(ours));
+
+    let net = Network::new(NetworkConfig::small_resnet(2), DType::F32, cpu, rng).unwrap();
+    let vars: Vec<Var> = net.parameters().iter().map(|p| p.var.clone()).collect();
+    let forward = || net.forward(images).map_err(candle_core::Error::wrap);
+    let found = forward().unwrap();
+    close("embeddings", &found, &stock_resnet(images, &vars).unwrap()).unwrap();
+    let (ours, theirs) = (
+        || backward(forward()),
+        || backward(stock_resnet(images, &vars)),
+    );
+    print_ratio("small ResNet forward and backward", ours, theirs);
 }
 
 criterion_group! {

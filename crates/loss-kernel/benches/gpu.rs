@@ -17,7 +17,7 @@
 //! Bytes counted: forward reads `a` and `b`, backward reads both and writes both gradients. The copy
 //! beside each reads half as many and writes half as many.
 //!
-//! With `--out`, DIR gets `times.jsonl` and `check.safetensors`, inputs and results for
+//! With `--out`, DIR gets `times.jsonl`, `in-batch.jsonl` and `check.safetensors`, inputs and results for
 //! `scripts/compare-pytorch-gpu.py`.
 
 use std::collections::HashMap;
@@ -92,6 +92,10 @@ fn run() -> Outcome<()> {
             }
         }
     }
+    if let Some(folder) = &out {
+        fs::write(folder.join("times.jsonl"), lines)?;
+    }
+    let mut lines = String::new();
     println!("    images  dim      pass      time  pairs/s  of the peak");
     let peak = peak(&gpu)?;
     for (images, dim) in IN_BATCH {
@@ -106,13 +110,13 @@ fn run() -> Outcome<()> {
                 100.0 * passes * pairs * 2.0 * dim as f64 / time / peak
             );
             lines += &format!(
-                "{{\"images\":{images},\"dim\":{dim},\"type\":\"f32\",\"pass\":\"in-batch {pass}\",\
+                "{{\"images\":{images},\"dim\":{dim},\"type\":\"f32\",\"pass\":\"{pass}\",\
                  \"seconds\":{time:e}}}\n"
             );
         }
     }
     if let Some(folder) = &out {
-        fs::write(folder.join("times.jsonl"), lines)?;
+        fs::write(folder.join("in-batch.jsonl"), lines)?;
     }
     Ok(())
 }

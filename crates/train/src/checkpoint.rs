@@ -241,3 +241,60 @@ pub(crate) fn put(bytes: &[u8], path: &Path, trainer: &mut Trainer, step: u64) -
     };
     put().with_context(|| format!("the checkpoint {} does not fit", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+
+    /// A sealed checkpoint of one tensor, after `step` steps.
+    fn sealed(step: u64) -> Vec<u8> {
+        let progress = Progress {
+            step,
+            ..Progress::default()
+        };
+        let weight = Tensor::new(&[1f32, 2.0, 3.0], &Device::Cpu).unwrap();
+        let header = HashMap::from([
+            (
+                "progress".to_string(),
+                serde_json::to_string(&progress).unwrap(),
+            ),
+            (CHECKSUM.to_string(), NO_CHECKSUM.to_string()),
+        ]);
+        let mut bytes = safetensors::serialize([("net.feat.bias", weight)], Some(header)).unwrap();
+        seal(&mut bytes).unwrap();
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_checkpoint_is_taken_as_it_was_written_or_refused(
+            step: u64,
+            changes in vec(any::<(Index, u8)>(), 0..6),
+            end: Option<Index>,
+        ) {
+            let whole = sealed(step);
+            let mut bytes = whole.clone();
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            if let Some(end) = end {
+                bytes.truncate(end.index(bytes.len()));
+            }
+            let same = bytes == whole;
+            match check(bytes) {
+                Ok((_, progress)) => prop_assert!(same && progress.step == step),
+                Err(error) => prop_assert!(!same, "{:#}", error),
+            }
+        }
+
+        #[test]
+        fn bytes_that_are_no_checkpoint_are_refused(bytes in vec(any::<u8>(), 0..200)) {
+            prop_assert!(check(bytes).is_err());
+        }
+    }
+}

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! An image at a time, its patches become the rows of a matrix, and the sums a product of matrices.
-//! candle's own convolution does the same for the whole batch at once, and its gradient takes six
-//! times as long.
+//! candle's own convolution does the same for the whole batch at once, and its gradient is another
+//! convolution: a network of them takes six times as long.
 
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;

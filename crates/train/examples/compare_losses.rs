@@ -256,6 +256,7 @@ fn draw(path: &Path, curves: &[(String, Vec<Vec<Row>>)]) -> Result<()> {
             .configure_mesh()
             .x_desc(["images seen", "seconds"][x])
             .x_labels(4)
+            .x_label_formatter(&|x| format!("{x:.0}"))
             .draw()?;
         for (at, (name, runs)) in curves.iter().enumerate() {
             let colour = colours[at % colours.len()];

@@ -80,6 +80,17 @@ fn picture_of(bytes: &[u8]) -> Result<(usize, DataError)> {
     Ok((bytes, result.expect_err("it must be refused")))
 }
 
+fn assert_too_large(picture: &[u8]) -> Result<()> {
+    let (bytes, error) = picture_of(picture)?;
+    let refused = matches!(
+        error,
+        DataError::PictureTooLarge { .. } | DataError::Picture { .. }
+    );
+    assert!(refused, "{error}");
+    assert_little(bytes);
+    Ok(())
+}
+
 // One test: what others allocate meanwhile would be counted too.
 #[test]
 fn a_file_that_claims_or_unpacks_to_too_much_takes_next_to_no_memory() -> Result<()> {
@@ -112,15 +123,7 @@ fn a_file_that_claims_or_unpacks_to_too_much_takes_next_to_no_memory() -> Result
         (u32::MAX >> 1, u32::MAX >> 1),
         (8001, 8000),
     ] {
-        let (bytes, error) = picture_of(&png(width, height, 100)?)?;
-        assert!(
-            matches!(
-                error,
-                DataError::PictureTooLarge { .. } | DataError::Picture { .. }
-            ),
-            "{error}"
-        );
-        assert_little(bytes);
+        assert_too_large(&png(width, height, 100)?)?;
     }
     // The pixels unpack to 200 MB where the header says 16 of them.
     let bomb = png(4, 4, 200_000_000)?;
@@ -129,15 +132,7 @@ fn a_file_that_claims_or_unpacks_to_too_much_takes_next_to_no_memory() -> Result
     assert!(bytes < LITTLE + 2 * bomb.len(), "{bytes} bytes at once");
     // Start of image, of a frame of 65535×65535, of a scan; end.
     let jpeg = b"\xff\xd8\xff\xc0\x00\x0b\x08\xff\xff\xff\xff\x01\x01\x11\x00\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\xff\xd9";
-    let (bytes, error) = picture_of(jpeg)?;
-    assert!(
-        matches!(
-            error,
-            DataError::PictureTooLarge { .. } | DataError::Picture { .. }
-        ),
-        "{error}"
-    );
-    assert_little(bytes);
+    assert_too_large(jpeg)?;
 
     // A header of 2^63 bytes, of as many as are there, and one that nests.
     let nested = format!("{{\"__metadata__\":{}", "{\"a\":".repeat(50_000));

@@ -11,11 +11,11 @@
 //! candle's own convolution does the same for the whole batch at once, and its gradient is another
 //! convolution: a network of them takes six times as long.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
 use crate::Activation;
-use crate::cpu_op::{contiguous, finish, of_bias, of_sums, on_cpu, wanted};
+use crate::cpu_op::{CpuOp, Layer, contiguous, finish, of_bias, of_sums, on_cpu, wanted};
 use crate::matrix::Matrix;
 
 /// Images whose gradients of the filters are summed one after the other. The sums of such groups are
@@ -59,14 +59,14 @@ pub(crate) fn conv(
     }
     // Filters as rows in the order of a patch, (k, k, C): candle carries the gradient back.
     let filter_rows = weight.permute((0, 2, 3, 1))?.contiguous()?;
-    let op = Conv {
+    let op = CpuOp(Conv {
         height,
         width,
         channels,
         kernel,
         filters,
         activation,
-    };
+    });
     x.contiguous()?
         .apply_op3(&filter_rows, &bias.contiguous()?, op)
 }
@@ -167,49 +167,6 @@ impl Conv {
         }
     }
 
-    fn forward<T: WithDType>(
-        &self,
-        [x, filters, bias]: [(&CpuStorage, &Layout); 3],
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, images) = (contiguous::<T>(x)?, x.1.dims()[0]);
-        let filters = Matrix::by_row(contiguous::<T>(filters)?, self.filters, self.patch());
-        let bias = contiguous::<T>(bias)?;
-        let mut results = vec![T::zero(); images * self.result()];
-        results
-            .par_chunks_exact_mut(self.result())
-            .zip(x.par_chunks_exact(self.image()))
-            .for_each_init(
-                || self.room(),
-                |room, (result, image)| {
-                    let patches = self.take_patches(image, room);
-                    patches.write_times(filters.transposed(), result);
-                    finish(result, bias, self.activation);
-                },
-            );
-        let shape = (images, self.height, self.width, self.filters).into();
-        Ok((T::to_cpu_storage_owned(results), shape))
-    }
-
-    fn backward<T: WithDType>(
-        &self,
-        [x, filters, bias, result, gradient]: [&Tensor; 5],
-    ) -> Result<[Option<Tensor>; 3]> {
-        let gradient = of_sums(self.activation, result, gradient)?;
-        let (gradient, layout) = gradient.storage_and_layout();
-        let gradient = contiguous::<T>((on_cpu(&gradient)?, layout))?;
-        Ok([
-            wanted(x, || {
-                let (filters, layout) = filters.storage_and_layout();
-                Ok(self.of_images(contiguous((on_cpu(&filters)?, layout))?, gradient))
-            })?,
-            wanted(filters, || {
-                let (x, layout) = x.storage_and_layout();
-                Ok(self.of_filters(contiguous((on_cpu(&x)?, layout))?, gradient))
-            })?,
-            wanted(bias, || Ok(of_bias(gradient, self.filters)))?,
-        ])
-    }
-
     fn of_images<T: WithDType>(&self, filters: &[T], gradient: &[T]) -> Vec<T> {
         let filters = Matrix::by_row(filters, self.filters, self.patch());
         let images = gradient.len() / self.result();
@@ -255,52 +212,57 @@ impl Conv {
     }
 }
 
-impl CustomOp3 for Conv {
-    fn name(&self) -> &'static str {
-        "conv"
-    }
+impl Layer for Conv {
+    const NAME: &str = "conv";
 
-    fn cpu_fwd(
+    fn forward<T: WithDType>(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        filters: &CpuStorage,
-        filters_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
+        [x, filters, bias]: [(&CpuStorage, &Layout); 3],
     ) -> Result<(CpuStorage, Shape)> {
-        let inputs = [
-            (x, x_layout),
-            (filters, filters_layout),
-            (bias, bias_layout),
-        ];
-        match x {
-            CpuStorage::F64(_) => self.forward::<f64>(inputs),
-            _ => self.forward::<f32>(inputs),
-        }
+        let (x, images) = (contiguous::<T>(x)?, x.1.dims()[0]);
+        let filters = Matrix::by_row(contiguous::<T>(filters)?, self.filters, self.patch());
+        let bias = contiguous::<T>(bias)?;
+        let mut results = vec![T::zero(); images * self.result()];
+        results
+            .par_chunks_exact_mut(self.result())
+            .zip(x.par_chunks_exact(self.image()))
+            .for_each_init(
+                || self.room(),
+                |room, (result, image)| {
+                    let patches = self.take_patches(image, room);
+                    patches.write_times(filters.transposed(), result);
+                    finish(result, bias, self.activation);
+                },
+            );
+        let shape = (images, self.height, self.width, self.filters).into();
+        Ok((T::to_cpu_storage_owned(results), shape))
     }
 
-    fn bwd(
+    fn backward<T: WithDType>(
         &self,
-        x: &Tensor,
-        filters: &Tensor,
-        bias: &Tensor,
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let tensors = [x, filters, bias, result, gradient];
-        let [x, filters, bias] = match x.dtype() {
-            DType::F64 => self.backward::<f64>(tensors)?,
-            _ => self.backward::<f32>(tensors)?,
-        };
-        Ok((x, filters, bias))
+        [x, filters, bias, result, gradient]: [&Tensor; 5],
+    ) -> Result<[Option<Tensor>; 3]> {
+        let gradient = of_sums(self.activation, result, gradient)?;
+        let (gradient, layout) = gradient.storage_and_layout();
+        let gradient = contiguous::<T>((on_cpu(&gradient)?, layout))?;
+        Ok([
+            wanted(x, || {
+                let (filters, layout) = filters.storage_and_layout();
+                Ok(self.of_images(contiguous((on_cpu(&filters)?, layout))?, gradient))
+            })?,
+            wanted(filters, || {
+                let (x, layout) = x.storage_and_layout();
+                Ok(self.of_filters(contiguous((on_cpu(&x)?, layout))?, gradient))
+            })?,
+            wanted(bias, || Ok(of_bias(gradient, self.filters)))?,
+        ])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 

@@ -1,8 +1,65 @@
 //! What the layers' ops have in common on the CPU.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::{
+    CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
+};
 
 use crate::Activation;
+
+/// A layer of an input, weights and biases, as it runs on the CPU in either type.
+pub(crate) trait Layer {
+    /// As candle's errors call it.
+    const NAME: &str;
+
+    fn forward<T: WithDType>(
+        &self,
+        inputs: [(&CpuStorage, &Layout); 3],
+    ) -> Result<(CpuStorage, Shape)>;
+
+    /// The gradients of the three inputs that candle tracks, of inputs, result and its gradient.
+    fn backward<T: WithDType>(&self, tensors: [&Tensor; 5]) -> Result<[Option<Tensor>; 3]>;
+}
+
+/// A layer as a candle op.
+pub(crate) struct CpuOp<L>(pub(crate) L);
+
+impl<L: Layer + Send + Sync> CustomOp3 for CpuOp<L> {
+    fn name(&self) -> &'static str {
+        L::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
+        match x {
+            CpuStorage::F64(_) => self.0.forward::<f64>(inputs),
+            _ => self.0.forward::<f32>(inputs),
+        }
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let tensors = [x, weight, bias, result, gradient];
+        let [x, weight, bias] = match x.dtype() {
+            DType::F64 => self.0.backward::<f64>(tensors)?,
+            _ => self.0.backward::<f32>(tensors)?,
+        };
+        Ok((x, weight, bias))
+    }
+}
 
 pub(crate) fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
     match storage {

@@ -5,11 +5,11 @@
 //! Here each product is written in the order in which it is read, and bias and activation are one
 //! pass.
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
 use candle_nn::Module;
 
 use crate::Activation;
-use crate::cpu_op::{contiguous, finish, of_bias, of_sums, on_cpu, wanted};
+use crate::cpu_op::{CpuOp, Layer, contiguous, finish, of_bias, of_sums, on_cpu, wanted};
 use crate::matrix::Matrix;
 
 /// * `x`: (N, inputs);
@@ -35,7 +35,7 @@ pub(crate) fn linear(
     x.contiguous()?.apply_op3(
         &weight.contiguous()?,
         &bias.contiguous()?,
-        Linear(activation),
+        CpuOp(Linear(activation)),
     )
 }
 
@@ -47,7 +47,9 @@ fn matrix<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Res
     Ok(Matrix::by_row(contiguous((storage, layout))?, rows, cols))
 }
 
-impl Linear {
+impl Layer for Linear {
+    const NAME: &str = "linear";
+
     fn forward<T: WithDType>(
         &self,
         [x, weight, bias]: [(&CpuStorage, &Layout); 3],
@@ -84,48 +86,10 @@ impl Linear {
     }
 }
 
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
-        match x {
-            CpuStorage::F64(_) => self.forward::<f64>(inputs),
-            _ => self.forward::<f32>(inputs),
-        }
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        result: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let tensors = [x, weight, bias, result, gradient];
-        let [x, weight, bias] = match x.dtype() {
-            DType::F64 => self.backward::<f64>(tensors)?,
-            _ => self.backward::<f32>(tensors)?,
-        };
-        Ok((x, weight, bias))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use candle_nn::Linear as Stock;
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;

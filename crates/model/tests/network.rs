@@ -175,7 +175,10 @@ fn a_residual_network_begins_as_its_stages_without_their_blocks() {
     let all = net.forward(&images).unwrap().to_vec2::<f32>().unwrap();
     for (i, embedding) in all.iter().enumerate() {
         let alone = net.forward(&images.narrow(0, i, 1).unwrap()).unwrap();
-        assert_eq!(&alone.to_vec2::<f32>().unwrap()[0], embedding);
+        // A product of other sizes may be cut otherwise.
+        for (alone, together) in alone.to_vec2::<f32>().unwrap()[0].iter().zip(embedding) {
+            assert!((alone - together).abs() <= 1e-6, "{alone} {together}");
+        }
     }
 }
 

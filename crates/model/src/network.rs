@@ -175,7 +175,7 @@ impl NetworkConfig {
                 if !(1..=MOST_STAGES).contains(&stages) {
                     return Err(Self::problem(
                         "channels",
-                        format!("has {stages} stages; from 1 to {MOST_STAGES} there can be"),
+                        format!("has {stages} stages; a residual network has 1 to {MOST_STAGES}"),
                     ));
                 }
                 if height.min(width) >> stages == 0 {

@@ -591,7 +591,7 @@ impl Overlay {
         }
     }
 
-    /// With the classes in a batch that are left of ten when so many are held out.
+    /// With the classes in a batch that are left of ten, which digits have, when so many are held out.
     pub fn for_held_out(self, classes: usize) -> Result<Self> {
         let left = 10usize.saturating_sub(classes).max(2);
         self.set("in_batch.classes_per_batch", left as i64)

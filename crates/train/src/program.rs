@@ -88,12 +88,11 @@ fn configure(args: &FitArgs) -> Result<RunConfig> {
     let mut base = Overlay::new(args.preset)?;
     if overlay.has_pictures() {
         base = base.for_pictures()?;
+    } else if overlay.held_out() > 0 {
+        base = base.for_held_out(overlay.held_out())?;
     }
     if overlay.is_residual() {
         base = base.for_residual_trunk()?;
-    }
-    if overlay.held_out() > 0 {
-        base = base.for_held_out(overlay.held_out())?;
     }
     lay(args, base.into_start())?.finish()
 }

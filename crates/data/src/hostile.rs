@@ -200,7 +200,7 @@ proptest! {
         }
     }
 
-    /// A PNM says its sides in words, and PGM and QOI among others allow 0.
+    /// A PNM says its sides in words, and may say 0.
     #[test]
     fn a_picture_without_a_pixel_is_refused(width in 0..3u32, height in 0..3u32, plain: bool) {
         let magic = if plain { "P2" } else { "P5" };

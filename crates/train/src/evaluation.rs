@@ -1,6 +1,6 @@
 //! What a network is worth on images it was not trained on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
@@ -261,17 +261,19 @@ impl Assessment {
             }
             _ => None,
         };
-        let p_at_1_against_training = match closed_set {
-            // None of the training images is of a test image's class.
-            Some(_) => None,
-            None => Some(metrics::precision_at_1_against(
-                &test.values,
-                &test.labels,
-                &train.values,
-                &train.labels,
-                test.dim,
-            )?),
-        };
+        let trained: BTreeSet<u32> = train.labels.iter().copied().collect();
+        let known = test.labels.iter().any(|label| trained.contains(label));
+        let p_at_1_against_training = known
+            .then(|| {
+                metrics::precision_at_1_against(
+                    &test.values,
+                    &test.labels,
+                    &train.values,
+                    &train.labels,
+                    test.dim,
+                )
+            })
+            .transpose()?;
         let distances = test.distances(&pairs.test);
         let roc = roc(&distances, &pairs.test)?;
         Ok(Self {

@@ -75,6 +75,30 @@ fn a_residual_trunk_learns_and_its_model_says_what_it_is() {
 }
 
 #[test]
+fn a_folder_may_test_on_classes_that_it_does_not_train_on() {
+    let scratch = Scratch::new();
+    pictures(&scratch);
+    fs::rename(scratch.path("pictures"), scratch.path("train")).unwrap();
+    pictures(&scratch);
+    for (part, to) in [("train", "train"), ("pictures", "test")] {
+        for class in ["green", "red"] {
+            let new = scratch
+                .path("split")
+                .join(to)
+                .join(format!("{class} of {to}"));
+            fs::create_dir_all(new.parent().unwrap()).unwrap();
+            fs::rename(scratch.path(part).join(class), new).unwrap();
+        }
+    }
+    let fit = FIT.replace("folder:pictures", "folder:split");
+    scratch.succeeds(&format!("{fit} --steps 20 --quiet"));
+    let summary = scratch.json("run/summary.json");
+    assert_eq!(summary["images"]["test"], json!(60));
+    assert_eq!(summary["classes"]["trained"], json!(2));
+    assert_eq!(summary.get("p_at_1_against_training"), None);
+}
+
+#[test]
 fn an_input_that_no_network_takes_is_refused() {
     let scratch = Scratch::new();
     pictures(&scratch);

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use data::{DataError, Pairing, Source, Store, TransformConfig};
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss, InBatchReduction, Margin, Variant};
 use metrics::OperatingRule;
-use model::NetworkConfig;
+use model::{NetworkConfig, Trunk};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -321,7 +321,7 @@ impl Preset {
 impl RunConfig {
     /// Reads a whole configuration, as a run folder has it.
     pub fn read(path: &Path) -> Result<Self> {
-        let overlay = Overlay::new(Preset::Default)?.file(path)?;
+        let overlay = Overlay::new(Preset::Default)?.text(path, &read_text(path)?)?;
         overlay.finish().with_context(|| path.display().to_string())
     }
 
@@ -599,8 +599,7 @@ impl Overlay {
 
     /// How many classes are held out.
     pub fn held_out(&self) -> usize {
-        let data = self.table.get("data");
-        let names = data.and_then(|data| data.get("hold_out_classes"));
+        let names = self.value("data", "hold_out_classes");
         names.and_then(Value::as_array).map_or(0, Vec::len)
     }
 
@@ -615,35 +614,23 @@ impl Overlay {
 
     /// Whether the trunk is a residual network.
     pub fn is_residual(&self) -> bool {
-        let trunk = self.table.get("net").and_then(|net| net.get("trunk"));
-        trunk.and_then(Value::as_str) == Some("small-resnet")
+        let trunk = self.value("net", "trunk").cloned();
+        trunk.and_then(|trunk| trunk.try_into().ok()) == Some(Trunk::SmallResnet)
     }
 
     /// Whether the images are a folder of pictures.
     pub fn has_pictures(&self) -> bool {
-        let source = self.table.get("data").and_then(|data| data.get("source"));
-        source
+        self.value("data", "source")
             .and_then(Value::as_str)
             .is_some_and(|source| source.starts_with("folder:"))
     }
 
-    /// With the keys of a TOML file.
-    pub fn file(self, path: &Path) -> Result<Self> {
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(LONGEST_FILE + 1).read_to_string(&mut text))
-            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        if text.len() as u64 > LONGEST_FILE {
-            return Err(usage(format!(
-                "{} is no configuration: it is longer than {LONGEST_FILE} bytes",
-                path.display()
-            )));
-        }
-        self.text(path, &text)
+    fn value(&self, table: &str, key: &str) -> Option<&Value> {
+        self.table.get(table)?.get(key)
     }
 
     /// With the keys of a TOML text, which errors call `path`.
-    pub(crate) fn text(mut self, path: &Path, text: &str) -> Result<Self> {
+    pub fn text(mut self, path: &Path, text: &str) -> Result<Self> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
@@ -702,6 +689,21 @@ impl Overlay {
             None => Ok(config),
         }
     }
+}
+
+/// The text of a file of settings, for [`Overlay::text`].
+pub fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST_FILE + 1).read_to_string(&mut text))
+        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(usage(format!(
+            "{} is no configuration: it is longer than {LONGEST_FILE} bytes",
+            path.display()
+        )));
+    }
+    Ok(text)
 }
 
 /// The paths of all values in `table`.

@@ -1,5 +1,6 @@
 //! From the command line to an exit code.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -7,7 +8,7 @@ use clap::Parser;
 use toml::Value;
 
 use crate::cli::{Cli, Command, FitArgs};
-use crate::config::{Overlay, RunConfig};
+use crate::config::{Overlay, RunConfig, read_text};
 use crate::fit::{Fit, Outcome};
 use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::progress::{Voice, print, tell};
@@ -83,7 +84,11 @@ fn fit(args: &FitArgs) -> Result<ExitCode> {
 }
 
 fn configure(args: &FitArgs) -> Result<RunConfig> {
-    let overlay = lay(args, Overlay::new(args.preset)?)?;
+    // Read once: it may come through a pipe.
+    let file = args.config.as_deref();
+    let text = file.map(read_text).transpose()?;
+    let file = file.zip(text.as_deref());
+    let overlay = lay(args, file, Overlay::new(args.preset)?)?;
     // Beneath what the user says.
     let mut base = Overlay::new(args.preset)?;
     if overlay.has_pictures() {
@@ -94,12 +99,13 @@ fn configure(args: &FitArgs) -> Result<RunConfig> {
     if overlay.is_residual() {
         base = base.for_residual_trunk()?;
     }
-    lay(args, base.into_start())?.finish()
+    lay(args, file, base.into_start())?.finish()
 }
 
-fn lay(args: &FitArgs, mut overlay: Overlay) -> Result<Overlay> {
-    if let Some(file) = &args.config {
-        overlay = overlay.file(file)?;
+/// What the user says on `overlay`: the file's settings, then the flags.
+fn lay(args: &FitArgs, file: Option<(&Path, &str)>, mut overlay: Overlay) -> Result<Overlay> {
+    if let Some((path, text)) = file {
+        overlay = overlay.text(path, text)?;
     }
     if let Some(data) = &args.data {
         overlay = overlay.set("data.source", data.as_str())?;

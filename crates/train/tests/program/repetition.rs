@@ -41,3 +41,24 @@ fn a_runs_config_toml_repeats_it() {
         assert!(run == again, "{name} is another");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_configuration_may_come_through_a_pipe() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let scratch = Scratch::new();
+    for flags in ["", " --data folder:none", " --trunk small-resnet"] {
+        let line = format!("fit --config /dev/stdin{flags} --print-config");
+        let mut command = scratch.command(&line);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"seed = 77").unwrap();
+        drop(stdin);
+        let ended = child.wait_with_output().unwrap();
+        let printed = String::from_utf8(ended.stdout).unwrap();
+        assert!(printed.starts_with("seed = 77\n"), "{flags}: {printed}");
+    }
+}

@@ -152,6 +152,7 @@ fn verify(path: &Path) -> Result<(Vec<u8>, Progress)> {
     check(fs::read(path)?)
 }
 
+/// The same of bytes that have been read.
 pub(crate) fn check(mut bytes: Vec<u8>) -> Result<(Vec<u8>, Progress)> {
     let (_, header) = SafeTensors::read_metadata(&bytes)?;
     let entry = |name: &str| header.metadata().as_ref()?.get(name).cloned();

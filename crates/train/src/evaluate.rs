@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::Device;
+use metrics::OperatingRule;
 use model::Network;
 use verifier::Verifier;
 
@@ -23,19 +24,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     if let Some(source) = &args.data {
         config.data.source = source.parse().map_err(usage)?;
     }
-    let device = args.device.choice.open(voice)?;
-    let (net, threshold) = match args.at {
-        None => calibrated(&run, &device)?,
-        Some(rule) => {
-            let (net, file) = run.model(&device)?;
-            let verifier = Verifier::new(net.clone(), file)?.at(rule)?;
-            let threshold = verifier.threshold();
-            (
-                net,
-                threshold.context("the operating point has no threshold")?,
-            )
-        }
-    };
+    let (net, threshold) = calibrated(&run, &args.device.choice.open(voice)?, args.at)?;
     let dataset = load(&config, voice)?;
     let figures = Assessment::new(&net, &config, &dataset, threshold)?.figures;
     voice.give(&figures)?;
@@ -47,7 +36,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let voice = Voice::new(args.voice.quiet, args.voice.json);
     let run = RunFolder::open(&args.run)?;
     let config: RunConfig = run.config()?;
-    let (net, threshold) = calibrated(&run, &args.device.choice.open(voice)?)?;
+    let (net, threshold) = calibrated(&run, &args.device.choice.open(voice)?, None)?;
     let path = run.path("summary.json");
     let summary =
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -62,9 +51,18 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     Ok(())
 }
 
-fn calibrated(run: &RunFolder, device: &Device) -> Result<(Network, f64)> {
+/// The run's network, and its own threshold or that of another operating point.
+fn calibrated(
+    run: &RunFolder,
+    device: &Device,
+    at: Option<OperatingRule>,
+) -> Result<(Network, f64)> {
     let (net, file) = run.model(device)?;
-    let threshold = file.threshold.with_context(|| {
+    let threshold = match at {
+        None => file.threshold,
+        Some(rule) => Verifier::new(net.clone(), file)?.at(rule)?.threshold(),
+    };
+    let threshold = threshold.with_context(|| {
         format!(
             "the model in {} has no threshold: its run was not finished",
             run.display()

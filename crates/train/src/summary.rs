@@ -63,21 +63,19 @@ impl ClassSizes {
     /// # Errors
     /// If it is empty.
     pub fn of(train: &LabelledImages) -> Result<Self> {
-        let mut sizes: Vec<ClassSize> = iter::zip(train.classes(), train.class_counts())
-            .filter(|(_, images)| *images > 0)
-            .map(|(class, images)| ClassSize {
+        let counts = train.class_counts();
+        let trained = || iter::zip(train.classes(), &counts).filter(|(_, images)| **images > 0);
+        let size = |found: Option<(&String, &usize)>| {
+            let (class, images) = found.context("no image to train on")?;
+            Ok::<_, anyhow::Error>(ClassSize {
                 class: class.clone(),
-                images,
+                images: *images,
             })
-            .collect();
-        let trained = sizes.len();
-        sizes.sort_by_key(|size| size.images);
-        let largest = sizes.pop().context("no image to train on")?;
-        let smallest = sizes.first().unwrap_or(&largest).clone();
+        };
         Ok(Self {
-            trained,
-            smallest,
-            largest,
+            trained: trained().count(),
+            smallest: size(trained().min_by_key(|(_, images)| **images))?,
+            largest: size(trained().max_by_key(|(_, images)| **images))?,
         })
     }
 }

@@ -262,8 +262,9 @@ impl Layer for Conv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
-    use rand::{Rng, SeedableRng};
+    use crate::cpu_op::checks::{assert_close, bits, random, result_and_gradients};
+    use candle_core::{DType, Var};
+    use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
     /// x (n, height, width, channels), weight (filters, channels, k, k), bias (filters,).
@@ -274,23 +275,7 @@ mod tests {
             &[filters, channels, k, k],
             &[filters],
         ];
-        shapes.map(|shape| {
-            let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0));
-            let values = Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu);
-            Var::from_tensor(&values.unwrap().to_dtype(dtype).unwrap()).unwrap()
-        })
-    }
-
-    /// The result, and the gradients of its products with numbers that differ, by input.
-    fn result_and_gradients(layer: impl Fn() -> Result<Tensor>, inputs: &[Var]) -> Vec<Tensor> {
-        let result = layer().unwrap();
-        let numbers = Tensor::arange(1f64, 1.0 + result.elem_count() as f64, &Device::Cpu).unwrap();
-        let numbers = (numbers / result.elem_count() as f64).unwrap();
-        let numbers = numbers.reshape(result.shape()).unwrap();
-        let weighted = (&result * numbers.to_dtype(result.dtype()).unwrap()).unwrap();
-        let gradients = weighted.sum_all().unwrap().backward().unwrap();
-        let gradients = inputs.iter().map(|var| gradients.get(var).unwrap().clone());
-        [result.detach()].into_iter().chain(gradients).collect()
+        shapes.map(|shape| random(shape, dtype, rng))
     }
 
     #[test]
@@ -313,18 +298,7 @@ mod tests {
                         activation.forward(&sums.permute((0, 2, 3, 1))?.broadcast_add(bias)?)
                     };
                     let expected = result_and_gradients(stock, &vars);
-                    for (found, expected) in found.iter().zip(&expected) {
-                        assert_eq!(found.dims(), expected.dims());
-                        let worst = (found - expected).unwrap().abs().unwrap();
-                        let [worst, largest] = [&worst, &expected.abs().unwrap()].map(|t| {
-                            let largest = t.max_all().unwrap().to_dtype(DType::F64).unwrap();
-                            largest.to_scalar::<f64>().unwrap()
-                        });
-                        assert!(
-                            worst <= tolerance * largest,
-                            "{sizes:?}, {activation:?}, {dtype:?}: {worst:e} of {largest:e}"
-                        );
-                    }
+                    assert_close(&found, &expected, tolerance, (sizes, activation, dtype));
                 }
             }
         }
@@ -334,17 +308,12 @@ mod tests {
     fn any_number_of_threads_gives_the_same_bits() {
         let vars = inputs([37, 8, 8, 16, 24, 3], DType::F32);
         let [x, weight, bias] = vars.each_ref().map(|var| var.as_tensor());
-        let run = |threads| -> Vec<Vec<u32>> {
+        let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            let all = pool.build().unwrap().install(|| {
-                result_and_gradients(|| conv(x, weight, bias, Activation::Relu), &vars)
-            });
-            let values = all.iter().map(|t| t.flatten_all()?.to_vec1::<f32>());
-            let values: Vec<Vec<f32>> = values.collect::<Result<_>>().unwrap();
-            values
-                .iter()
-                .map(|values| values.iter().map(|value| value.to_bits()).collect())
-                .collect()
+            pool.build().unwrap().install(|| {
+                let layer = || conv(x, weight, bias, Activation::Relu);
+                bits(&result_and_gradients(layer, &vars))
+            })
         };
         let one = run(1);
         for threads in [2, 3, 7] {

@@ -124,3 +124,61 @@ pub(crate) fn wanted<T: WithDType>(
         .map(|values| Tensor::from_vec(values, input.shape(), input.device()))
         .transpose()
 }
+
+/// What the layers' tests have in common.
+#[cfg(test)]
+pub(crate) mod checks {
+    use candle_core::{DType, Device, Result, Tensor, Var};
+    use rand::Rng;
+    use rand_chacha::ChaCha8Rng;
+
+    pub(crate) fn random(shape: &[usize], dtype: DType, rng: &mut ChaCha8Rng) -> Var {
+        let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0));
+        let values = Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap();
+        Var::from_tensor(&values.to_dtype(dtype).unwrap()).unwrap()
+    }
+
+    /// The result, and the gradients of its products with the numbers 1, 2, 3, … by input.
+    pub(crate) fn result_and_gradients(
+        layer: impl Fn() -> Result<Tensor>,
+        inputs: &[Var],
+    ) -> Vec<Tensor> {
+        let result = layer().unwrap();
+        let numbers = Tensor::arange(1f64, 1.0 + result.elem_count() as f64, &Device::Cpu).unwrap();
+        let numbers = numbers.reshape(result.shape()).unwrap();
+        let weighted = (&result * numbers.to_dtype(result.dtype()).unwrap()).unwrap();
+        let gradients = weighted.sum_all().unwrap().backward().unwrap();
+        let gradients = inputs.iter().map(|var| gradients.get(var).unwrap().clone());
+        [result.detach()].into_iter().chain(gradients).collect()
+    }
+
+    /// Shape by shape, to `tolerance` times the largest expected.
+    #[track_caller]
+    pub(crate) fn assert_close(
+        found: &[Tensor],
+        expected: &[Tensor],
+        tolerance: f64,
+        case: impl std::fmt::Debug,
+    ) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert_eq!(found.dims(), expected.dims());
+            let worst = (found - expected).unwrap().abs().unwrap();
+            let [worst, largest] = [&worst, &expected.abs().unwrap()].map(|t| {
+                let largest = t.max_all().unwrap().to_dtype(DType::F64).unwrap();
+                largest.to_scalar::<f64>().unwrap()
+            });
+            assert!(
+                worst <= tolerance * largest,
+                "{case:?}: {worst:e} of {largest:e}"
+            );
+        }
+    }
+
+    pub(crate) fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
+        let values = tensors.iter().map(|t| t.flatten_all()?.to_vec1::<f32>());
+        let values: Vec<Vec<f32>> = values.collect::<Result<_>>().unwrap();
+        let bits = values.iter().map(|v| v.iter().map(|v| v.to_bits()));
+        bits.map(Iterator::collect).collect()
+    }
+}

@@ -89,41 +89,18 @@ impl Layer for Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu_op::checks::{assert_close, bits, random, result_and_gradients};
     use candle_core::{DType, Device, Var};
     use candle_nn::Linear as Stock;
-    use rand::{Rng, SeedableRng};
+    use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
     const ACTIVATIONS: [Activation; 2] = [Activation::Linear, Activation::Relu];
-
-    fn random(shape: &[usize], dtype: DType, rng: &mut ChaCha8Rng) -> Var {
-        let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0));
-        let values = Tensor::from_vec(values.collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap();
-        Var::from_tensor(&values.to_dtype(dtype).unwrap()).unwrap()
-    }
 
     /// x (n, inputs), weight (outputs, inputs), bias (outputs,).
     fn inputs(n: usize, inputs: usize, outputs: usize, dtype: DType) -> [Var; 3] {
         let rng = &mut ChaCha8Rng::seed_from_u64(3);
         [&[n, inputs][..], &[outputs, inputs], &[outputs]].map(|shape| random(shape, dtype, rng))
-    }
-
-    /// The result, and the gradients of its products with the numbers 1, 2, 3, … by input.
-    fn result_and_gradients(layer: impl Fn() -> Result<Tensor>, inputs: &[Var]) -> Vec<Tensor> {
-        let result = layer().unwrap();
-        let numbers = Tensor::arange(1f64, 1.0 + result.elem_count() as f64, &Device::Cpu).unwrap();
-        let numbers = numbers.reshape(result.shape()).unwrap();
-        let weighted = (&result * numbers.to_dtype(result.dtype()).unwrap()).unwrap();
-        let gradients = weighted.sum_all().unwrap().backward().unwrap();
-        let gradients = inputs.iter().map(|var| gradients.get(var).unwrap().clone());
-        [result.detach()].into_iter().chain(gradients).collect()
-    }
-
-    fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
-        let values = tensors.iter().map(|t| t.flatten_all()?.to_vec1::<f32>());
-        let values: Vec<Vec<f32>> = values.collect::<Result<_>>().unwrap();
-        let bits = values.iter().map(|v| v.iter().map(|v| v.to_bits()));
-        bits.map(Iterator::collect).collect()
     }
 
     #[test]
@@ -137,18 +114,8 @@ mod tests {
                     let stock = Stock::new(weight.clone(), Some(bias.clone()));
                     let expected =
                         result_and_gradients(|| activation.forward(&stock.forward(x)?), &vars);
-                    for (found, expected) in found.iter().zip(&expected) {
-                        assert_eq!(found.dims(), expected.dims());
-                        let worst = (found - expected).unwrap().abs().unwrap();
-                        let [worst, largest] = [&worst, &expected.abs().unwrap()].map(|t| {
-                            let largest = t.max_all().unwrap().to_dtype(DType::F64).unwrap();
-                            largest.to_scalar::<f64>().unwrap()
-                        });
-                        assert!(
-                            worst <= tolerance * largest,
-                            "{n}×{from}→{to}, {activation:?}, {dtype:?}: {worst:e} of {largest:e}"
-                        );
-                    }
+                    let case = (n, from, to, activation, dtype);
+                    assert_close(&found, &expected, tolerance, case);
                 }
             }
         }

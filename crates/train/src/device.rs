@@ -7,13 +7,40 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use candle_core::Device;
+use clap::Args;
 
-use crate::progress::Voice;
-use crate::usage::usage;
+use crate::terminal::{Voice, usage};
+
+/// The flag that says where to compute.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DeviceArgs {
+    /// Where to compute: `cpu`, `cuda`, `cuda:N` (GPU number N), or `auto` (the first GPU if this
+    /// build supports one and there is one, otherwise the CPU)
+    #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
+    choice: DeviceChoice,
+}
+
+impl DeviceArgs {
+    /// The device, opened once per command: to candle, two handles of one GPU are two devices.
+    ///
+    /// # Errors
+    /// Where the flag names a GPU that cannot be used.
+    pub fn open(self, voice: Voice) -> Result<Device> {
+        match self.choice {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Cuda(number) => gpu(number),
+            DeviceChoice::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
+            DeviceChoice::Auto => gpu(0).or_else(|error| {
+                voice.say(&format!("computing on the CPU: {error:#}"));
+                Ok(Device::Cpu)
+            }),
+        }
+    }
+}
 
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceChoice {
+enum DeviceChoice {
     /// The first GPU if the program was built for GPUs and there is one, else the CPU.
     Auto,
     /// The CPU.
@@ -34,21 +61,6 @@ impl FromStr for DeviceChoice {
             _ => number(text)
                 .map(Self::Cuda)
                 .ok_or_else(|| "write auto, cpu, cuda or cuda:N, such as cuda:1".into()),
-        }
-    }
-}
-
-impl DeviceChoice {
-    /// The device, once for a command: to candle, two handles of one GPU are two devices.
-    pub fn open(self, voice: Voice) -> Result<Device> {
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(number) => gpu(number),
-            Self::Auto if !cfg!(feature = "cuda") => Ok(Device::Cpu),
-            Self::Auto => gpu(0).or_else(|error| {
-                voice.say(&format!("computing on the CPU: {error:#}"));
-                Ok(Device::Cpu)
-            }),
         }
     }
 }

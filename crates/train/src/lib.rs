@@ -3,45 +3,33 @@
 //! [`run`] is the program. [`Trainer`] is its training step, from images and labels to updated
 //! weights, for whoever wants to measure it or to train in a loop of their own; such a program does
 //! well to call [`keep_freed_memory`] too.
+//!
+//! A module uses those above it alone:
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `terminal` | what the program says, and how it is told to stop |
+//! | `device` | where to compute |
+//! | `settings` | every setting, once |
+//! | `training` | a step: objective, optimiser, schedule |
+//! | `judging` | how good a network is |
+//! | `run` | a run's folder, log and checkpoints |
+//! | `results` | summary, report, files for TensorBoard |
+//! | `fit` | a run from its first step to its last |
+//! | `commands` | the command line, a file a command |
 
-mod batches;
-mod checkpoint;
-mod cli;
-mod config;
+mod commands;
 mod device;
-mod embed;
-mod environment;
-mod evaluate;
-mod evaluation;
-mod events;
-mod faults;
 mod fit;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod in_batch;
-mod interrupt;
-mod memory;
-mod metrics_log;
-mod optimiser;
-mod pictures;
-mod plane;
-mod program;
-mod progress;
-mod projector;
-mod report;
-mod run_folder;
-mod run_report;
-mod schedule;
-mod search;
-mod serve;
-mod sheet;
-mod summary;
-mod trainer;
-mod usage;
-mod verify;
-mod watch;
+mod judging;
+mod results;
+mod run;
+mod settings;
+mod terminal;
+mod training;
 
-pub use memory::keep_freed_memory;
-pub use optimiser::{OptimiserConfig, Rule};
-pub use program::run;
-pub use trainer::{Objective, Trainer};
+pub use commands::run;
+pub use settings::OptimiserConfig;
+pub use training::{Objective, Rule, Trainer, keep_freed_memory};

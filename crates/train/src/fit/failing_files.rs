@@ -7,8 +7,10 @@ use std::sync::Arc;
 use data::LabelledImages;
 
 use super::*;
-use crate::config::Preset;
-use crate::faults::fail;
+use candle_core::Device;
+use files::faults::fail_after;
+
+use crate::settings::{Layers, Preset};
 
 fn config() -> RunConfig {
     let settings = [
@@ -22,11 +24,11 @@ fn config() -> RunConfig {
         "training.on_nan=rollback",
         "net.channels=[4, 4]",
     ];
-    let mut overlay = Overlay::new(Preset::Default).unwrap();
+    let mut layers = Layers::new(Preset::Default);
     for setting in settings {
-        overlay = overlay.assignment(setting).unwrap();
+        layers = layers.assignment(setting).unwrap();
     }
-    overlay.finish().unwrap()
+    layers.finish().unwrap()
 }
 
 /// Few of the images, so that a run takes milliseconds.
@@ -86,7 +88,7 @@ fn whichever_file_operation_fails_the_run_goes_on_to_the_same_end() {
     let mut failed = Vec::new();
     for passing in 0.. {
         let folder = scratch.path().join(passing.to_string());
-        let (ended, operation) = fail(passing, || begin(&config, &images, &folder));
+        let (ended, operation) = fail_after(passing, || begin(&config, &images, &folder));
         let Some(operation) = operation else {
             assert!(ended.is_ok());
             break;

@@ -1,0 +1,121 @@
+//! Images of a data set on one sheet, as a PNG.
+
+use anyhow::{Context, Result};
+use data::{ImageShape, LabelledImages};
+use image::codecs::png::{CompressionType, FilterType as Filter, PngEncoder};
+use image::imageops::{FilterType, replace};
+use image::{DynamicImage, GrayImage, Rgb, RgbImage};
+
+/// Images side by side, row by row, on a sheet that is about square.
+pub struct ContactSheet {
+    /// The PNG file.
+    pub png: Vec<u8>,
+    /// Width and height of one image on the sheet.
+    pub tile: (u32, u32),
+}
+
+impl ContactSheet {
+    /// The images of those indices in that order; larger ones made smaller, so that neither side
+    /// is longer than `side`.
+    pub fn new(images: &LabelledImages, indices: &[usize], side: u32) -> Result<Self> {
+        let tile = tile(images.shape(), side);
+        let columns = columns(indices.len());
+        let rows = indices.len().div_ceil(columns as usize) as u32;
+        let (width, height) = (columns * tile.0, rows.max(1) * tile.1);
+        let mut sheet = match images.shape().channels {
+            3 => DynamicImage::new_rgb8(width, height),
+            _ => DynamicImage::new_luma8(width, height),
+        };
+        for (place, &index) in (0u32..).zip(indices) {
+            let (x, y) = (place % columns * tile.0, place / columns * tile.1);
+            replace(&mut sheet, &small(images, index, tile), x.into(), y.into());
+        }
+        let mut png = Vec::new();
+        sheet
+            .write_with_encoder(PngEncoder::new_with_quality(
+                &mut png,
+                CompressionType::Best,
+                Filter::Adaptive,
+            ))
+            .context("writing images as PNG")?;
+        Ok(Self { png, tile })
+    }
+}
+
+/// Images in a row of a sheet of `count`: TensorBoard wants the sheet square.
+pub fn columns(count: usize) -> u32 {
+    (count as f64).sqrt().ceil().max(1.0) as u32
+}
+
+/// Width and height of an image of `shape` if neither may exceed `side`.
+pub fn tile(shape: ImageShape, side: u32) -> (u32, u32) {
+    let (width, height) = (shape.width as u32, shape.height as u32);
+    let longer = width.max(height);
+    let fit = |length: u32| match longer > side {
+        true => (length * side).div_ceil(longer).clamp(1, side),
+        false => length,
+    };
+    (fit(width), fit(height))
+}
+
+fn small(images: &LabelledImages, index: usize, (width, height): (u32, u32)) -> DynamicImage {
+    let shape = images.shape();
+    let (full_width, full_height) = (shape.width as u32, shape.height as u32);
+    let pixels = images.image(index);
+    let value = |channel: usize, x: u32, y: u32| {
+        pixels[(channel * shape.height + y as usize) * shape.width + x as usize]
+    };
+    let full = match shape.channels {
+        3 => DynamicImage::from(RgbImage::from_fn(full_width, full_height, |x, y| {
+            Rgb([0, 1, 2].map(|channel| value(channel, x, y)))
+        })),
+        _ => DynamicImage::from(GrayImage::from_fn(full_width, full_height, |x, y| {
+            [value(0, x, y)].into()
+        })),
+    };
+    if (width, height) == (full_width, full_height) {
+        full
+    } else {
+        full.resize_exact(width, height, FilterType::Triangle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(shape: [usize; 3], count: usize) -> LabelledImages {
+        let shape = ImageShape::try_from(shape).unwrap();
+        let pixels = (0..count * shape.values()).map(|i| (i % 251) as u8);
+        LabelledImages::new(shape, pixels.collect(), vec![0; count], vec!["a".into()]).unwrap()
+    }
+
+    #[test]
+    fn every_image_is_in_its_place_with_its_own_colours() {
+        for shape in [[1, 3, 2], [3, 3, 2]] {
+            let images = images(shape, 7);
+            let sheet = ContactSheet::new(&images, &[6, 0, 5, 2], 32).unwrap();
+            assert_eq!((sheet.tile, columns(4)), ((2, 3), 2));
+            let read = image::load_from_memory(&sheet.png).unwrap().to_rgb8();
+            assert_eq!(read.dimensions(), (4, 6));
+            for (place, index) in [6, 0, 5, 2].into_iter().enumerate() {
+                for (x, y) in [(0, 0), (1, 2)] {
+                    let expected = [0, 1, 2].map(|channel| {
+                        let channel = channel.min(shape[0] - 1);
+                        images.image(index)[channel * 6 + y * 2 + x]
+                    });
+                    let (x, y) = (place % 2 * 2 + x, place / 2 * 3 + y);
+                    assert_eq!(read.get_pixel(x as u32, y as u32).0, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn large_images_shrink_to_the_side_and_keep_their_proportions() {
+        let sheet = ContactSheet::new(&images([3, 50, 100], 2), &[0, 1], 20).unwrap();
+        assert_eq!(sheet.tile, (20, 10));
+        let read = image::load_from_memory(&sheet.png).unwrap();
+        assert_eq!((read.width(), read.height()), (40, 10));
+    }
+}

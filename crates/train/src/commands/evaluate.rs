@@ -1,0 +1,57 @@
+//! `train evaluate`: judges a trained network again.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use data::Source;
+use metrics::OperatingRule;
+use verifier::Verifier;
+
+use super::model::RunArgs;
+use crate::fit::load;
+use crate::judging::TestReport;
+use crate::run::RunFolder;
+use crate::terminal::usage;
+
+/// Flags of `train evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Evaluate on other images: `digits`, `mnist:DIR` or `folder:DIR` [default: the run's]
+    #[arg(long, value_name = "SOURCE")]
+    data: Option<String>,
+    /// Choose the threshold for another operating point, on the run's validation pairs: `accuracy`,
+    /// `eer` or `far=RATE`
+    #[arg(long, value_name = "POINT")]
+    at: Option<OperatingRule>,
+}
+
+/// Judges a run's network on the test images of its data set or another.
+///
+/// # Errors
+/// For a run that is not finished, and for images that cannot be judged.
+pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
+    let (run, mut verifier, voice) = args.run.open()?;
+    let mut config = run.config()?;
+    if let Some(source) = &args.data {
+        config.data.source = source.parse::<Source>().map_err(usage)?;
+    }
+    if let Some(rule) = args.at {
+        verifier = verifier.at(rule)?;
+    }
+    let threshold = threshold(&verifier, &run)?;
+    let dataset = load(&config, voice)?;
+    let figures = TestReport::new(verifier.net(), &config, &dataset, threshold)?.figures;
+    voice.give(&figures)?;
+    voice.emit(&figures)
+}
+
+/// The model's threshold.
+pub fn threshold(verifier: &Verifier, run: &RunFolder) -> Result<f64> {
+    verifier.threshold().with_context(|| {
+        format!(
+            "the model in {} has no threshold: its run was not finished",
+            run.display()
+        )
+    })
+}

@@ -1,0 +1,107 @@
+//! `train fit`: trains a network and writes a run folder.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{ArgGroup, Args};
+
+use crate::device::DeviceArgs;
+use crate::fit::{Fit, Outcome};
+use crate::run::RunFolder;
+use crate::settings::{Layers, Preset, RunConfig, SettingFlags, read_text};
+use crate::terminal::{INTERRUPTED, Interrupt, VoiceArgs, print, tell};
+
+/// Flags of `train fit`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new(NEW_RUN).multiple(true))]
+pub struct FitArgs {
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// Settings to start from
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, group = NEW_RUN)]
+    preset: Preset,
+    /// Read settings from a TOML file; they override the preset. A run's config.toml repeats that run
+    #[arg(long, value_name = "FILE", group = NEW_RUN)]
+    config: Option<PathBuf>,
+    /// Change any setting by its name in config.toml, such as transform.shift=3; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run folder to create [default: the next free runs/DATA-NUMBER]
+    #[arg(long, value_name = "DIR", group = NEW_RUN)]
+    out: Option<PathBuf>,
+    /// Print the resulting settings and exit without training
+    #[arg(long, group = NEW_RUN)]
+    print_config: bool,
+    /// Resume a stopped run
+    #[arg(long, value_name = "RUN", conflicts_with_all = [SettingFlags::GROUP, NEW_RUN])]
+    resume: Option<PathBuf>,
+    /// With --resume, let --set change the run's settings; changes are recorded in changes.jsonl
+    #[arg(long, requires = "resume")]
+    allow_changes: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    voice: VoiceArgs,
+}
+
+/// The flags besides the settings' that make no sense for a run that is resumed.
+const NEW_RUN: &str = "new-run";
+
+/// Trains a network, or goes on training one.
+///
+/// # Errors
+/// For settings or images that cannot be trained with, and for a run that fails.
+pub fn fit(args: &FitArgs) -> Result<ExitCode> {
+    let voice = args.voice.voice();
+    let fit = match &args.resume {
+        Some(run) => Fit::resume(
+            RunFolder::open(run)?,
+            &args.set,
+            args.allow_changes,
+            args.device.open(voice)?,
+            voice,
+        )?,
+        None => {
+            let config = configure(args)?;
+            if args.print_config {
+                print(config.to_toml()?)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Fit::new(config, args.out.as_deref(), args.device.open(voice)?, voice)?
+        }
+    };
+    let run = fit.folder().clone();
+    match fit.run(voice, &Interrupt::listen()?)? {
+        Outcome::Finished(summary) => {
+            voice.give(format_args!(
+                "{}\n{} has the model, the report (report.html) and all else\n",
+                summary.figures,
+                run.display()
+            ))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Interrupted(step) => {
+            tell(format_args!(
+                "stopped after step {step}; go on with `train fit --resume {}`",
+                run.display()
+            ));
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
+}
+
+/// What the flags ask for.
+fn configure(args: &FitArgs) -> Result<RunConfig> {
+    let mut layers = Layers::new(args.preset);
+    if let Some(path) = &args.config {
+        layers = layers.text(path, &read_text(path)?)?;
+    }
+    for (key, value) in &args.settings.0 {
+        layers = layers.set(key, value.clone())?;
+    }
+    let mut assignments = args.set.iter();
+    assignments
+        .try_fold(layers, |layers, text| layers.assignment(text))?
+        .finish()
+}

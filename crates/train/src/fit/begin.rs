@@ -1,0 +1,169 @@
+//! A run at its start, or at the start of a later sitting.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use data::{Dataset, Purpose, stream};
+use model::Network;
+
+use super::{Fit, load};
+use crate::judging::EvaluationPairs;
+use crate::run::checkpoint::{self, Progress};
+use crate::run::{Lock, MetricsLog, RunFolder};
+use crate::settings::{Change, Layers, LossKind, RunConfig};
+use crate::terminal::{Voice, tell, usage};
+use crate::training::{Loader, Trainer};
+
+impl Fit {
+    /// A new run on `device`. Its folder is made once everything else is known to be right.
+    ///
+    /// # Errors
+    /// For images or settings that cannot be trained with, or a folder that cannot be made.
+    pub fn new(
+        config: RunConfig,
+        out: Option<&Path>,
+        device: Device,
+        voice: Voice,
+    ) -> Result<Self> {
+        let dataset = load(&config, voice)?;
+        Self::begin(config, dataset, out, device)
+    }
+
+    pub(super) fn begin(
+        config: RunConfig,
+        dataset: Dataset,
+        out: Option<&Path>,
+        device: Device,
+    ) -> Result<Self> {
+        let prepared = Prepared::new(config, dataset, &device)?;
+        let name = prepared.config.data.source.to_string();
+        let name = name.split(':').next().unwrap_or_default();
+        let (run, lock) = RunFolder::create(out, name, &prepared.config)?;
+        let log = MetricsLog::open(&run)?;
+        Ok(prepared.into_fit(run, lock, log, Progress::default()))
+    }
+
+    /// A run that was stopped, from its newest sound checkpoint on; `device` may be another than
+    /// before. `settings` are `key=value`s that the run goes on with; if they change anything,
+    /// `allow_changes` has to be set.
+    ///
+    /// # Errors
+    /// For a run that is finished, in use, changed without leave, or without a sound checkpoint.
+    pub fn resume(
+        run: RunFolder,
+        settings: &[String],
+        allow_changes: bool,
+        device: Device,
+        voice: Voice,
+    ) -> Result<Self> {
+        Self::go_on(run, settings, allow_changes, device, |config| {
+            load(config, voice)
+        })
+    }
+
+    pub(super) fn go_on(
+        run: RunFolder,
+        settings: &[String],
+        allow_changes: bool,
+        device: Device,
+        load: impl FnOnce(&RunConfig) -> Result<Dataset>,
+    ) -> Result<Self> {
+        if run.path("summary.json").exists() {
+            return Err(usage(format!(
+                "{} is finished; there is nothing to resume",
+                run.display()
+            )));
+        }
+        let before = run.config()?;
+        let mut settings = settings.iter();
+        let config = settings
+            .try_fold(Layers::of(&before)?, |layers, text| layers.assignment(text))?
+            .finish()?;
+        let changes = before.changes(&config)?;
+        if let (Some(change), false) = (changes.first(), allow_changes) {
+            return Err(usage(format!(
+                "--set would change {change}, and the run would not be the one that was begun; add \
+                 --allow-changes if that is wanted",
+            )));
+        }
+        let lock = run.lock()?;
+        let dataset = load(&config)?;
+        let mut prepared = Prepared::new(config, dataset, &device)?;
+        let mut log = MetricsLog::open(&run)?;
+        let trainer = &mut prepared.trainer;
+        let progress = checkpoint::restore_newest(&run, trainer, log.bytes(), |line| tell(line))?;
+        let progress = progress.unwrap_or_default();
+        if !changes.is_empty() {
+            change(&run, progress.step, &prepared.config, &changes)?;
+        }
+        // What was logged after the checkpoint will be logged again.
+        log.truncate(progress.logged)?;
+        Ok(prepared.into_fit(run, lock, log, progress))
+    }
+}
+
+/// Everything that a run needs but its folder.
+struct Prepared {
+    config: RunConfig,
+    dataset: Dataset,
+    pairs: EvaluationPairs,
+    loader: Loader,
+    trainer: Trainer,
+}
+
+impl Prepared {
+    fn new(config: RunConfig, dataset: Dataset, device: &Device) -> Result<Self> {
+        let images = config.images_per_batch();
+        if config.loss.kind == LossKind::Pairs && images > dataset.train.len() {
+            return Err(usage(format!(
+                "a batch of {} pairs needs {images} images, {} has {} to train on; lower \
+                 training.pairs_per_batch",
+                config.training.pairs_per_batch,
+                dataset.name,
+                dataset.train.len()
+            )));
+        }
+        let mut rng = stream(config.seed, Purpose::Initialisation, 0);
+        let net = Network::new(config.net.clone(), DType::F32, device, &mut rng)?;
+        Ok(Self {
+            trainer: Trainer::new(net, config.objective(), config.optimiser)?,
+            pairs: EvaluationPairs::new(&config, &dataset)?,
+            loader: Loader::new(&config, &dataset)?,
+            config,
+            dataset,
+        })
+    }
+
+    fn into_fit(self, run: RunFolder, lock: Lock, log: MetricsLog, progress: Progress) -> Fit {
+        let Self {
+            config,
+            dataset,
+            pairs,
+            loader,
+            trainer,
+        } = self;
+        Fit {
+            run,
+            config,
+            dataset,
+            pairs,
+            loader,
+            trainer,
+            progress,
+            log,
+            collapsed: false,
+            _lock: lock,
+        }
+    }
+}
+
+/// Takes up other settings, and records what they were.
+fn change(run: &RunFolder, step: u64, config: &RunConfig, changes: &[Change]) -> Result<()> {
+    // First: a change that is recorded and not made is seen at the next resume.
+    run.append(
+        "changes.jsonl",
+        &serde_json::json!({ "step": step, "changes": changes }),
+    )?;
+    run.write("config.toml", config.to_toml()?.as_bytes())
+}

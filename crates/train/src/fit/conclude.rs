@@ -1,0 +1,67 @@
+//! The end of a run: the model, the results, the report.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use data::{Source, ink_side};
+use model::{ModelFile, Preprocessing, weights};
+
+use super::Fit;
+use crate::device;
+use crate::judging::{TestReport, calibrate};
+use crate::results::{self, ClassSizes, Summary};
+
+impl Fit {
+    /// Calibrates, judges and writes the results.
+    pub(super) fn conclude(&self, steps: u64, epoch: u64) -> Result<Summary> {
+        let (threshold, calibration) =
+            calibrate(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
+        let transform = &self.config.transform;
+        let file = ModelFile {
+            config: self.trainer.net().config().clone(),
+            preprocessing: Preprocessing {
+                scale: transform.scale,
+                mean: transform.mean,
+                std: transform.std,
+                ink_side: match self.config.data.source {
+                    Source::Folder(_) => None,
+                    Source::Digits | Source::Mnist(_) => Some(ink_side(&self.dataset.train)),
+                },
+            },
+            threshold: Some(threshold),
+            calibration: Some(calibration),
+            classes: self.dataset.train.classes().to_vec(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
+        self.run.write(
+            "model.safetensors",
+            &weights::to_bytes(self.trainer.net(), &file)?,
+        )?;
+        let test = TestReport::new(self.trainer.net(), &self.config, &self.dataset, threshold)?;
+        let summary = Summary {
+            figures: test.figures.clone(),
+            data: self.dataset.name.clone(),
+            images: BTreeMap::from([
+                ("train".into(), self.dataset.train.len()),
+                ("validation".into(), self.dataset.validation.len()),
+                ("test".into(), self.dataset.test.len()),
+            ]),
+            classes: ClassSizes::of(&self.dataset.train)?,
+            steps,
+            epochs: steps as f64 / epoch as f64,
+            seconds: self.progress.seconds,
+            images_per_second: (steps as f64 * self.config.images_per_batch() as f64)
+                / self.progress.seconds,
+            device: device::name(self.trainer.net().device()),
+            seed: self.config.seed,
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
+        results::publish(&self.run, &self.config, &self.dataset, &test, &summary)?;
+        // Last, since it says that the run is finished.
+        self.run.write(
+            "summary.json",
+            format!("{:#}\n", serde_json::to_value(&summary)?).as_bytes(),
+        )?;
+        Ok(summary)
+    }
+}

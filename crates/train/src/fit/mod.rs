@@ -1,0 +1,266 @@
+//! `train fit`: from images to a run folder.
+
+mod begin;
+mod conclude;
+mod dataset;
+mod rollback;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use candle_core::Tensor;
+use data::{Dataset, Source};
+
+use crate::device;
+use crate::judging::{EvaluationPairs, ValidationMetrics};
+use crate::results::{ClassSizes, Summary};
+use crate::run::checkpoint::{self, BEST, EPOCH, Progress};
+use crate::run::{Environment, Line, Lock, MetricsLog, RunFolder};
+use crate::settings::{Length, RunConfig};
+use crate::terminal::{Interrupt, StepProgress, Voice};
+use crate::training::{Batch, Loader, NotFinite, OnNan, Trainer};
+
+pub use dataset::load;
+
+/// How a run ended.
+pub enum Outcome {
+    /// All steps are done and the results are in the folder.
+    Finished(Box<Summary>),
+    /// Stopped on request after this many steps.
+    Interrupted(u64),
+}
+
+/// A run that can be trained.
+pub struct Fit {
+    run: RunFolder,
+    config: RunConfig,
+    dataset: Dataset,
+    pairs: EvaluationPairs,
+    loader: Loader,
+    trainer: Trainer,
+    progress: Progress,
+    log: MetricsLog,
+    /// Whether the network had collapsed at the end of the last epoch.
+    collapsed: bool,
+    _lock: Lock,
+}
+
+impl Fit {
+    /// Trains to the end, or until interrupted.
+    pub fn run(mut self, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
+        self.note_environment()?;
+        if self.config.training.on_nan == OnNan::Rollback && !self.run.path(EPOCH).exists() {
+            self.save(EPOCH)?;
+        }
+        loop {
+            match self.train(voice, interrupt) {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) if error.is::<NotFinite>() => self.roll_back(error, voice)?,
+                Err(error) => return Err(self.last_resort(error)),
+            }
+        }
+    }
+
+    fn train(&mut self, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
+        let settings = self.config.training.clone();
+        let epoch = Length::epoch(self.dataset.train.len(), self.config.images_per_batch());
+        let steps = settings.length.steps(epoch);
+        self.introduce(steps, voice)?;
+        let batch_size = self.config.batch_size();
+        let mut shown = StepProgress::new(voice, self.progress.step, steps, batch_size)?;
+        let started = Instant::now();
+        let before = self.progress.seconds;
+        let mut saved = Instant::now();
+        for batch in self.loader.batches(self.progress.step, steps) {
+            let rate = self.config.optimiser.learning_rate
+                * self.config.schedule.factor(self.progress.step, steps)
+                * self.rate_factor();
+            let loss = self.step(batch, rate)?;
+            self.progress.step += 1;
+            let step = self.progress.step;
+            let logged = step.is_multiple_of(settings.log_every) || step == steps;
+            // To read it is to wait for a GPU, which works through a queue of steps.
+            if logged || loss.device().is_cpu() {
+                let loss = self.finite(&loss)?;
+                shown.advance(step, loss);
+                if logged {
+                    let line = Line::Step {
+                        step,
+                        loss,
+                        learning_rate: rate,
+                    };
+                    self.record(line, voice)?;
+                }
+            }
+            self.progress.seconds = before + started.elapsed().as_secs_f64();
+            if step.is_multiple_of(epoch) || step == steps {
+                self.end_epoch(step / epoch, voice)?;
+            }
+            if interrupt.requested() && step < steps {
+                self.finite(&loss)?;
+                self.checkpoint()?;
+                shown.finish();
+                return Ok(Outcome::Interrupted(step));
+            }
+            if saved.elapsed() >= Duration::from_secs(settings.checkpoint_seconds) {
+                self.finite(&loss)?;
+                self.checkpoint()?;
+                saved = Instant::now();
+            }
+        }
+        self.checkpoint()?;
+        shown.finish();
+        let summary = self.conclude(steps, epoch)?;
+        voice.emit(&summary)?;
+        Ok(Outcome::Finished(Box::new(summary)))
+    }
+
+    /// Evaluates the network and keeps the checkpoints of an epoch's end.
+    fn end_epoch(&mut self, epoch: u64, voice: Voice) -> Result<()> {
+        let step = self.progress.step;
+        let metrics =
+            ValidationMetrics::new(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
+        let line = Line::Epoch {
+            epoch,
+            step,
+            metrics,
+        };
+        self.record(line, voice)?;
+        self.warn_of_collapse(metrics.collapsed, voice);
+        let loss = metrics.validation_loss;
+        if self.progress.best.is_none_or(|(best, _)| loss < best) {
+            self.progress.best = Some((loss, step));
+            self.save(BEST)?;
+        }
+        if self.config.training.on_nan == OnNan::Rollback {
+            self.save(EPOCH)?;
+        }
+        Ok(())
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.run
+    }
+
+    /// Tells people what is going to be trained on what.
+    fn introduce(&self, steps: u64, voice: Voice) -> Result<()> {
+        for note in &self.dataset.notes {
+            voice.say(&format!("note: {note}"));
+        }
+        let parameters: usize = self
+            .trainer
+            .net()
+            .parameters()
+            .iter()
+            .map(|p| p.var.elem_count())
+            .sum();
+        let from = match self.progress.step {
+            0 => String::new(),
+            step => format!(", going on after step {step}"),
+        };
+        let unseen = match &self.config.data.hold_out_classes[..] {
+            [] => String::new(),
+            names => format!(", all of classes not trained on: {}", names.join(", ")),
+        };
+        let left_out = match self.loader.left_out() {
+            0 => String::new(),
+            classes => format!(
+                "; never drawn: {classes} classes with fewer than {} images",
+                self.config.in_batch.samples_per_class
+            ),
+        };
+        voice.say(&format!(
+            "{} on {} images of {} ({} held out, {} to test on{unseen}): {parameters} parameters, \
+             {}-dimensional embedding, {steps} steps of {} on {}{from}{left_out}",
+            self.run.display(),
+            self.dataset.train.len(),
+            self.dataset.name,
+            self.dataset.validation.len(),
+            self.dataset.test.len(),
+            self.trainer.net().config().embedding,
+            self.config.batch_in_words(),
+            device::name(self.trainer.net().device()),
+        ));
+        if matches!(self.config.data.source, Source::Folder(_)) {
+            let train = &self.dataset.train;
+            let sizes = ClassSizes::of(train)?;
+            voice.say(&format!("{sizes}, made {}", train.shape()));
+        }
+        Ok(())
+    }
+
+    /// One step; returns the batch's loss, a scalar on the network's device.
+    fn step(&mut self, mut batch: Batch, rate: f64) -> Result<Tensor> {
+        let device = self.trainer.net().device();
+        let (images, labels) = batch.tensors(self.config.net.input, device)?;
+        let stepped = self.trainer.step(&images, &labels, rate);
+        stepped.map_err(|error| self.located(error, &batch.images()))
+    }
+
+    /// A step's loss as a number, or an error that ends the run. A network that has become NaN stays
+    /// NaN, so a later step shows it too.
+    fn finite(&self, loss: &Tensor) -> Result<f64> {
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        NotFinite::check(value, "the loss", format!("at step {}", self.progress.step))?;
+        Ok(value)
+    }
+
+    /// Says where a number was not finite, if that is the error.
+    fn located(&self, error: anyhow::Error, images: &str) -> anyhow::Error {
+        match error.downcast::<NotFinite>() {
+            Ok(found) => NotFinite {
+                place: format!("at step {}", self.progress.step),
+                more: format!("; {images}"),
+                ..found
+            }
+            .into(),
+            Err(error) => error,
+        }
+    }
+
+    fn record(&mut self, line: Line, voice: Voice) -> Result<()> {
+        self.log.append(&line)?;
+        voice.emit(&line)
+    }
+
+    fn warn_of_collapse(&mut self, collapsed: bool, voice: Voice) {
+        if collapsed && !self.collapsed {
+            voice.say(&format!(
+                "all validation images are within a thousandth of the margin of each other at step \
+                 {}: the network has collapsed to a point; a smaller optimiser.learning_rate or \
+                 optimiser.weight_decay may help",
+                self.progress.step
+            ));
+        }
+        self.collapsed = collapsed;
+    }
+
+    fn note_environment(&self) -> Result<()> {
+        let device = device::name(self.trainer.net().device());
+        let here = Environment::new(self.progress.step, device, self.config.seed);
+        self.run.append("environment.jsonl", &here)
+    }
+
+    /// Writes the newest checkpoint.
+    fn checkpoint(&mut self) -> Result<()> {
+        self.reach_disk()?;
+        let keep = self.config.training.keep_checkpoints;
+        checkpoint::save_newest(&self.run, &self.trainer, &self.progress, keep)
+    }
+
+    fn save(&mut self, name: &str) -> Result<()> {
+        self.reach_disk()?;
+        checkpoint::save(&self.run, name, &self.trainer, &self.progress)
+    }
+
+    /// Waits until the log is on the disk, which a checkpoint counts on.
+    fn reach_disk(&mut self) -> Result<()> {
+        self.log.sync()?;
+        self.progress.logged = self.log.bytes();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod failing_files;

@@ -1,0 +1,34 @@
+//! The mean loss of pairs, half of them similar, whatever the network was trained on.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use data::{Purpose, balanced_pairs, stream};
+
+use super::{Row, decimal};
+use crate::judging::test_report::Judged;
+
+const TRAIN: &str = "train";
+const TEST: &str = "test";
+
+pub fn measure(judged: &Judged) -> Result<BTreeMap<String, f64>> {
+    let config = judged.config;
+    let loss = config.loss.of_pairs();
+    let train_pairs = balanced_pairs(
+        judged.dataset.train.labels(),
+        config.data.evaluation_pairs,
+        &mut stream(config.seed, Purpose::TestPairs, 1),
+    )?;
+    Ok(BTreeMap::from([
+        (TRAIN.into(), judged.train.loss(loss, &train_pairs)?),
+        (TEST.into(), judged.test.loss(loss, judged.pairs)?),
+    ]))
+}
+
+pub fn rows(loss: &BTreeMap<String, f64>) -> Vec<Row> {
+    let row = |(set, loss): (&String, &f64)| match set == TRAIN {
+        true => ("loss, training pairs", decimal(*loss)),
+        false => ("loss, test pairs", decimal(*loss)),
+    };
+    loss.iter().map(row).collect()
+}

@@ -1,0 +1,87 @@
+//! The figures of a trained network, a file each. A new one is a file with `measure` and `rows`, a
+//! field of [`Figures`] and its two lines below.
+
+mod closed_set;
+mod known_classes;
+mod loss;
+mod retrieval;
+mod verification;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::Result;
+use metrics::{Retrieval, Verification};
+use serde::{Deserialize, Serialize};
+
+use super::test_report::Judged;
+pub use closed_set::ClosedSet;
+
+/// A figure as people read it: its name, its value.
+pub type Row = (&'static str, String);
+
+/// The figures that `summary.json` and `train evaluate` give.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Verdicts on the test pairs.
+    pub verification: Verification,
+    /// Among the test images, each against all others.
+    pub retrieval: Retrieval,
+    /// Share of test images whose nearest training image shows the same class; `None` where no
+    /// training image can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_at_1_against_training: Option<f64>,
+    /// Mean loss by set, each on pairs of its own, half of them similar.
+    pub loss: BTreeMap<String, f64>,
+    /// With classes held out, the figures of the trained classes; the others are then of the classes
+    /// held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_set: Option<ClosedSet>,
+}
+
+impl Figures {
+    /// Measures them all.
+    ///
+    /// # Errors
+    /// For sets that cannot be paired, and whatever the network's device reports.
+    pub fn new(judged: &Judged) -> Result<Self> {
+        Ok(Self {
+            verification: verification::measure(judged),
+            retrieval: retrieval::measure(judged)?,
+            p_at_1_against_training: known_classes::measure(judged)?,
+            loss: loss::measure(judged)?,
+            closed_set: closed_set::measure(judged)?,
+        })
+    }
+
+    /// Each figure with its name, for people.
+    pub fn rows(&self) -> Vec<Row> {
+        let (first, others) = retrieval::rows(&self.retrieval);
+        [
+            verification::rows(&self.verification),
+            first,
+            known_classes::rows(self.p_at_1_against_training),
+            others,
+            loss::rows(&self.loss),
+            closed_set::rows(self.closed_set.as_ref()),
+        ]
+        .concat()
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in self.rows() {
+            writeln!(f, "{name:<28} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2}%", 100.0 * share)
+}
+
+fn decimal(value: f64) -> String {
+    format!("{value:.4}")
+}

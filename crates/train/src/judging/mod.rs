@@ -1,0 +1,13 @@
+//! How good a network is on images that it was not trained on.
+
+mod embedded;
+mod figures;
+mod pairs;
+mod test_report;
+mod validation;
+
+pub use embedded::Embedded;
+pub use figures::Figures;
+pub use pairs::EvaluationPairs;
+pub use test_report::TestReport;
+pub use validation::{ValidationMetrics, calibrate};

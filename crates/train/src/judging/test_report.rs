@@ -1,0 +1,85 @@
+use anyhow::Result;
+use data::{Dataset, Pair};
+use metrics::Roc;
+use model::Network;
+
+use super::embedded::{Embedded, roc};
+use super::{EvaluationPairs, Figures};
+use crate::settings::RunConfig;
+
+/// A trained network on the test images.
+pub struct TestReport {
+    /// How good it is.
+    pub figures: Figures,
+    /// Embeddings of the test images.
+    pub embeddings: Embedded,
+    /// The test pairs.
+    pub pairs: Vec<Pair>,
+    /// Their distances.
+    pub distances: Vec<f32>,
+    /// Their ROC curve.
+    pub roc: Roc,
+}
+
+impl TestReport {
+    /// Embeds the training and the test images and judges them at `threshold`.
+    ///
+    /// # Errors
+    /// For sets that cannot be paired, and whatever the network's device reports.
+    pub fn new(
+        net: &Network,
+        config: &RunConfig,
+        dataset: &Dataset,
+        threshold: f64,
+    ) -> Result<Self> {
+        let EvaluationPairs {
+            test: pairs,
+            closed_test,
+            ..
+        } = EvaluationPairs::new(config, dataset)?;
+        let transform = config.transform.evaluation();
+        let embeddings = Embedded::new(net, &dataset.test, &transform)?;
+        let distances = embeddings.distances(&pairs);
+        let roc = roc(&distances, &pairs)?;
+        let figures = Figures::new(&Judged {
+            net,
+            config,
+            dataset,
+            threshold,
+            train: Embedded::new(net, &dataset.train, &transform)?,
+            test: &embeddings,
+            pairs: &pairs,
+            closed_pairs: closed_test.as_deref(),
+            roc: &roc,
+        })?;
+        Ok(Self {
+            figures,
+            embeddings,
+            pairs,
+            distances,
+            roc,
+        })
+    }
+}
+
+/// What figures are made of.
+pub struct Judged<'a> {
+    /// The network.
+    pub net: &'a Network,
+    /// Its run's settings.
+    pub config: &'a RunConfig,
+    /// Its run's images.
+    pub dataset: &'a Dataset,
+    /// Pairs at this distance or less are judged the same.
+    pub threshold: f64,
+    /// Embeddings of the training images.
+    pub train: Embedded,
+    /// Embeddings of the test images.
+    pub test: &'a Embedded,
+    /// The test pairs.
+    pub pairs: &'a [Pair],
+    /// With classes held out, test pairs of the trained classes.
+    pub closed_pairs: Option<&'a [Pair]>,
+    /// The ROC curve of the test pairs.
+    pub roc: &'a Roc,
+}

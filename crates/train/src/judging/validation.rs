@@ -1,0 +1,92 @@
+use anyhow::Result;
+use data::Dataset;
+use metrics::Verification;
+use model::{Calibration, Network};
+use serde::{Deserialize, Serialize};
+
+use super::EvaluationPairs;
+use super::embedded::{Embedded, roc};
+use crate::settings::RunConfig;
+use crate::training::{NotFinite, collapsed};
+
+/// How good a network in training is; a line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ValidationMetrics {
+    /// Mean loss of the validation pairs.
+    pub validation_loss: f64,
+    /// Area under their ROC curve.
+    pub validation_auc: f64,
+    /// Mean loss of the test pairs, for the curve; nothing is chosen by it.
+    pub test_loss: f64,
+    /// Share of test pairs judged rightly at the threshold that is best on the validation pairs now;
+    /// nothing is chosen by it.
+    pub test_accuracy: f64,
+    /// Area under their ROC curve.
+    pub test_auc: f64,
+    /// Their equal error rate.
+    pub test_eer: f64,
+    /// Share of test images whose nearest other test image shows the same class.
+    pub test_p_at_1: f64,
+    /// Whether the network maps all validation images to nearly one point.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub collapsed: bool,
+}
+
+impl ValidationMetrics {
+    /// Embeds both sets and judges them.
+    pub fn new(
+        net: &Network,
+        config: &RunConfig,
+        dataset: &Dataset,
+        pairs: &EvaluationPairs,
+    ) -> Result<Self> {
+        let transform = config.transform.evaluation();
+        let loss = config.loss.of_pairs();
+        let validation = Embedded::new(net, &dataset.validation, &transform)?;
+        let test = Embedded::new(net, &dataset.test, &transform)?;
+        let validation_loss = validation.loss(loss, &pairs.validation)?;
+        let test_loss = test.loss(loss, &pairs.test)?;
+        // JSON has no such numbers, and what made them is not what would fail next.
+        for loss in [validation_loss, test_loss] {
+            NotFinite::check(loss, "the loss", "on images held out")?;
+        }
+        let distances = validation.distances(&pairs.validation);
+        let collapsed = collapsed(&distances, config.loss.margin.get());
+        let validation = roc(&distances, &pairs.validation)?;
+        let test_p_at_1 = metrics::precision_at_1(&test.values, test.dim, &test.labels)?;
+        let test = roc(&test.distances(&pairs.test), &pairs.test)?;
+        let verification = Verification::new(&test, validation.best_threshold());
+        Ok(Self {
+            validation_loss,
+            validation_auc: validation.auc(),
+            test_loss,
+            test_accuracy: verification.accuracy,
+            test_auc: verification.auc,
+            test_eer: verification.eer,
+            test_p_at_1,
+            collapsed,
+        })
+    }
+}
+
+/// The threshold at the configuration's operating point on validation pairs, and what it was chosen
+/// from.
+pub fn calibrate(
+    net: &Network,
+    config: &RunConfig,
+    dataset: &Dataset,
+    pairs: &EvaluationPairs,
+) -> Result<(f64, Calibration)> {
+    let validation = Embedded::new(net, &dataset.validation, &config.transform.evaluation())?;
+    let roc = roc(&validation.distances(&pairs.validation), &pairs.validation)?;
+    let rule = config.calibration.at;
+    let columns = roc.columns();
+    let calibration = Calibration {
+        at: rule.to_string(),
+        distance: columns.distance,
+        same: columns.same,
+        different: columns.different,
+    };
+    // Where accepting nothing is best, just below the smallest distance may be just below 0.
+    Ok((rule.threshold(&roc)?.max(0.0), calibration))
+}

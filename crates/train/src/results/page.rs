@@ -1,0 +1,124 @@
+//! `report.html` of a run and the tables beside it, from what the run folder and the data set hold.
+
+use anyhow::Result;
+use data::Dataset;
+use model::Trunk;
+use report::{Report, render};
+
+use super::Summary;
+use crate::judging::TestReport;
+use crate::run::{Line, RunFolder, read_metrics};
+use crate::settings::RunConfig;
+
+/// Renders and writes the report, and the data behind its figures in `report/`.
+pub fn write(
+    run: &RunFolder,
+    config: &RunConfig,
+    dataset: &Dataset,
+    test: &TestReport,
+    summary: &Summary,
+) -> Result<()> {
+    let (mut train_loss, mut test_loss) = (Vec::new(), Vec::new());
+    for line in read_metrics(run)? {
+        match line {
+            Line::Step { step, loss, .. } => train_loss.push((step, loss)),
+            Line::Rollback { .. } => {}
+            Line::Epoch { step, metrics, .. } => test_loss.push((step, metrics.test_loss)),
+        }
+    }
+    let verification = &test.figures.verification;
+    let curve: Vec<(f64, f64)> = test
+        .roc
+        .points()
+        .map(|point| (point.far, point.tar))
+        .collect();
+    let page = render(&Report {
+        title: &format!("Siamese network on {}", dataset.name),
+        facts: &facts(run, config, summary),
+        config: &config.to_toml()?,
+        results: &test.figures.rows(),
+        train_loss: &train_loss,
+        test_loss: &test_loss,
+        embeddings: &test.embeddings.values,
+        dim: test.embeddings.dim,
+        images: &dataset.test,
+        roc: &curve,
+        eer: verification.eer,
+        operating_point: (
+            test.roc.far_at(verification.threshold),
+            1.0 - test.roc.frr_at(verification.threshold),
+        ),
+        pairs: &test.pairs,
+        distances: &test.distances,
+        threshold: verification.threshold,
+        margin: config.loss.margin.get(),
+    })?;
+    for table in page.tables {
+        run.write(&format!("report/{}.csv", table.name), table.csv.as_bytes())?;
+    }
+    run.write("report.html", page.html.as_bytes())
+}
+
+fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(&'static str, String)> {
+    let count = |set: &str| summary.images.get(set).copied().unwrap_or_default();
+    let net = &config.net;
+    let convolution = match net.trunk {
+        Trunk::Lenet => "conv",
+        Trunk::SmallResnet => "residual stage",
+    };
+    let layers: Vec<String> = net
+        .channels
+        .iter()
+        .map(|filters| format!("{convolution} {filters}"))
+        .chain(
+            net.hidden
+                .iter()
+                .map(|hidden| format!("fc {}", hidden.units)),
+        )
+        .collect();
+    let held_out = match &config.data.hold_out_classes[..] {
+        [] => None,
+        names => Some((
+            "classes",
+            format!(
+                "all figures and charts are of {}, which it was not trained on",
+                names.join(", ")
+            ),
+        )),
+    };
+    let facts = vec![
+        ("data", summary.data.clone()),
+        (
+            "images",
+            format!(
+                "{} to train on, {} to choose the threshold on, {} to test on",
+                count("train"),
+                count("validation"),
+                count("test")
+            ),
+        ),
+        ("trained on", summary.classes.to_string()),
+        (
+            "network",
+            format!("{}, embedding {}", layers.join(", "), net.embedding),
+        ),
+        (
+            "length",
+            format!(
+                "{} steps of {} ({:.1} epochs) in {:.0} s",
+                summary.steps,
+                config.batch_in_words(),
+                summary.epochs,
+                summary.seconds
+            ),
+        ),
+        ("device", summary.device.clone()),
+        ("seed", summary.seed.to_string()),
+        ("version", summary.version.clone()),
+        (
+            "to repeat it",
+            format!("train fit --config {}", run.path("config.toml").display()),
+        ),
+    ];
+    held_out.into_iter().chain(facts).collect()
+}

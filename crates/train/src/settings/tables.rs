@@ -1,0 +1,255 @@
+//! Every setting there is: the tables of `config.toml`, key by key.
+//!
+//! A new setting is an entry here, and its use.
+
+use data::{Edge, Pairing, Source, Store, TransformConfig};
+use loss_kernel::{InBatchReduction, Margin, Variant};
+use metrics::OperatingRule;
+use model::{Activation, Hidden, NetworkConfig, Trunk};
+use toml::Value;
+
+use super::declare::{
+    ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, FRACTION, Range, SHARE, settings, value,
+};
+use super::{Length, LossKind, MinerChoice};
+use crate::training::{OnNan, Policy, Rule};
+
+settings! {
+    /// Everything needed to repeat a run, as `config.toml` has it.
+    struct RunConfig {
+        /// Seed of all random choices
+        seed: u64 ["--seed N";] = 1;
+    }
+    tables {
+        /// How long to train, and what to record.
+        training: TrainingConfig,
+        /// The images, and how they are split and paired.
+        data: DataConfig,
+        /// How images become network input, and how training images are augmented.
+        transform: TransformConfig,
+        /// The contrastive loss.
+        loss: LossConfig,
+        /// What a batch is, and which of its pairs count, with `loss.kind = "in-batch"`.
+        in_batch: InBatchConfig,
+        /// The optimiser.
+        optimiser: OptimiserConfig,
+        /// How the learning rate changes over a run.
+        schedule: Schedule,
+        /// The network: a trunk, then fully connected layers.
+        net: NetworkConfig,
+        /// How the threshold is chosen.
+        calibration: CalibrationConfig,
+    }
+}
+
+settings! {
+    /// How long to train, and what to record.
+    struct TrainingConfig {
+        /// Length of the run: `"40 epochs"` or `"5000 steps"`
+        length: Length [
+            "--epochs N" => epochs "Train for N epochs";
+            "--steps N" => steps "Train for N steps";
+        ] = Length::Epochs(60), Caffe = Length::Steps(50_000);
+        /// Pairs per batch; the network sees twice as many images
+        pairs_per_batch: usize ["--batch N"; in AT_LEAST_1; for Pairs;] = 64;
+        /// Steps between two lines of metrics.jsonl
+        log_every: u64 [in AT_LEAST_1;] = 10, Caffe = 100;
+        /// Seconds between two checkpoints; 0 writes one after every step
+        checkpoint_seconds: u64 = 30;
+        /// Number of checkpoints to keep
+        keep_checkpoints: usize [in AT_LEAST_1;] = 3;
+        /// What to do when a loss or gradient is not finite: `stop`, or `rollback` (return to the
+        /// end of the last epoch and continue at half the learning rate)
+        on_nan: OnNan ["--on-nan ACTION";] = OnNan::Stop;
+    }
+}
+
+settings! {
+    /// The images, and how they are split and paired.
+    struct DataConfig {
+        /// Images to train on: `digits` (10,000 built-in handwritten digits), `mnist:DIR` (files in
+        /// MNIST's format) or `folder:DIR` (pictures, one sub-folder per class)
+        source: Source ["--data SOURCE";] = Source::Digits;
+        /// Fraction of each class to test on, for folders without a split of their own
+        test: f64 [in FRACTION;] = 0.2;
+        /// Skip pictures that cannot be read instead of stopping
+        skip_corrupt: bool ["--skip-corrupt";] = false;
+        /// Where to keep the pixels of a folder's pictures: `memory`, `disk`, or `auto` (memory up
+        /// to 1 GiB)
+        store: Store = Store::Auto;
+        /// How training pairs are drawn: `balanced` (half similar), `uniform` (at random) or
+        /// `adjacent` (neighbours in a shuffled order)
+        pairing: Pairing ["--pairing NAME"; for Pairs;] = Pairing::Balanced, Caffe = Pairing::Uniform;
+        /// Train without these classes and test on them alone; names, such as 7,8,9
+        hold_out_classes: Vec<String> ["--hold-out-classes NAMES" => names;] = Vec::new();
+        /// Fraction of each class's training images held out to choose the threshold on
+        // Classes of a folder are small, and a similar pair needs two images of one.
+        validation: f64 [in FRACTION;] = 0.05, Folder = 0.1;
+        /// Number of test pairs, and of validation pairs; half of them similar, fixed by the seed
+        evaluation_pairs: usize [in EVALUATION_PAIRS;] = 20_000;
+    }
+}
+
+settings! {
+    for TransformConfig {
+        /// Factor applied to the raw pixels, 0 to 255
+        scale: f32 = TransformConfig::default().scale, Caffe = 1.0 / 256.0;
+        /// Mean subtracted after scaling
+        mean: f32 = TransformConfig::default().mean, Caffe = 0.0, Folder = 0.5;
+        /// Standard deviation divided by after that
+        std: f32 = TransformConfig::default().std, Caffe = 1.0, Folder = 0.25;
+        /// Largest random shift of a training image, in pixels; 0 for none
+        shift: u32 = 2, Caffe = 0;
+        /// Largest random rotation of a training image, in degrees; 0 for none
+        rotation: f32 = 10.0, Caffe = 0.0;
+        /// What fills the gap where an image is shifted or rotated: `zero`, or `repeat` (the
+        /// nearest pixel)
+        edge: Edge = Edge::Zero, Folder = Edge::Repeat;
+        /// Mirror half of the training images left to right
+        flip: bool = false;
+        /// Largest random change in brightness of a training image, as a fraction; 0 for none
+        brightness: f32 = 0.0;
+    }
+}
+
+settings! {
+    /// The contrastive loss.
+    #[derive(Copy)]
+    struct LossConfig {
+        /// Pairs to compute the loss over: `pairs` (drawn in advance) or `in-batch` (all pairs of a
+        /// batch)
+        kind: LossKind ["--loss KIND";] = LossKind::Pairs;
+        /// Formula of the loss: `hadsell`, `legacy`, `squared`, `exponential-l1` or
+        /// `exponential-l2`
+        variant: Variant ["--variant NAME";] = Variant::Hadsell;
+        /// Margin: dissimilar pairs are pushed apart up to this distance
+        margin: Margin ["--margin M";] = Margin::default();
+    }
+}
+
+settings! {
+    /// What a batch is, and which of its pairs count, with `loss.kind = "in-batch"`.
+    #[derive(Copy)]
+    struct InBatchConfig {
+        /// With --loss in-batch, classes per batch
+        classes_per_batch: usize ["--classes-per-batch N"; for InBatch;] = 10;
+        /// With --loss in-batch, images of each class per batch
+        samples_per_class: usize ["--samples-per-class N"; for InBatch;] = 12;
+        /// With --loss in-batch, the pairs that count: `all`, `hard`, `semi-hard:WIDTH` or
+        /// `hardest:N` (dissimilar pairs per anchor)
+        miner: MinerChoice ["--miner NAME"; for InBatch;] = MinerChoice::default();
+        /// How the losses of the pairs are combined: `mean`, `mean-non-zero` or `sum`
+        reduction: InBatchReduction [for InBatch;] = InBatchReduction::Mean;
+        /// Weigh similar and dissimilar pairs equally, however many there are of each
+        balanced: bool [for InBatch;] = true;
+    }
+}
+
+settings! {
+    /// The optimiser; keys that its rule does not use are ignored.
+    #[derive(Copy)]
+    struct OptimiserConfig {
+        /// Update rule: `sgd` (with momentum, as in Caffe) or `adam-w`
+        rule: Rule = Rule::AdamW, Caffe = Rule::Sgd;
+        /// Learning rate before the schedule scales it
+        learning_rate: f64 ["--learning-rate RATE"; in ABOVE_0;] = 2e-3, Caffe = 0.01;
+        /// Weight decay
+        weight_decay: f64 [in AT_LEAST_0;] = 1e-4, Caffe = 0.0;
+        /// Factor on the learning rate of biases; Caffe's LeNet uses 2
+        bias_rate: f64 [in AT_LEAST_0;] = 1.0, Caffe = 2.0;
+        /// `sgd`: momentum
+        momentum: f64 [in BELOW_1;] = 0.9;
+        /// `adam-w`: decay rate of the first moment
+        beta1: f64 [in BELOW_1;] = 0.9;
+        /// `adam-w`: decay rate of the second moment
+        beta2: f64 [in BELOW_1;] = 0.999;
+        /// `adam-w`: added to the denominator
+        epsilon: f64 [in ABOVE_0;] = 1e-8;
+    }
+}
+
+settings! {
+    /// How the learning rate changes over a run; keys that its policy does not use are ignored.
+    #[derive(Copy)]
+    struct Schedule {
+        /// Shape: `constant`, `inv`, `step` or `cosine`
+        policy: Policy = Policy::Cosine, Caffe = Policy::Inv;
+        /// Steps of linear warm-up; 0 for none
+        warm_up: u64 = 100, Caffe = 0;
+        /// `inv`, `step`: gamma
+        gamma: f64 [in AT_LEAST_0;] = 0.1, Caffe = 1e-4;
+        /// `inv`: power
+        power: f64 [in AT_LEAST_0;] = 0.75;
+        /// `step`: steps between two drops
+        step_size: u64 [in AT_LEAST_1;] = 1000;
+        /// `cosine`: fraction of the learning rate left at the end
+        floor: f64 [in SHARE;] = 0.01;
+    }
+}
+
+settings! {
+    for NetworkConfig {
+        /// Convolutional layers of the network: `lenet`, or `small-resnet`, which is deeper, for
+        /// photographs and other pictures with more to them than strokes
+        trunk: Trunk ["--trunk NAME";] = Trunk::Lenet;
+        /// Size of an input image: channels (1 or 3), height and width, such as 1x28x28; the
+        /// pictures of a folder are scaled to it
+        input: [usize; 3] ["--input CxHxW" => input;] = NetworkConfig::relu(2).input, Folder = [3, 64, 64];
+        /// Filters of the trunk's convolutions: both of LeNet's, or one number per stage of a
+        /// residual network
+        channels: Vec<usize> = NetworkConfig::relu(2).channels,
+            Caffe = NetworkConfig::caffe(2).channels,
+            SmallResnet = NetworkConfig::small_resnet(2).channels;
+        /// Activation after each convolution: `relu` or `linear`
+        conv_activation: Activation = NetworkConfig::relu(2).conv_activation,
+            Caffe = NetworkConfig::caffe(2).conv_activation;
+        /// Fully connected layers between the trunk and the embedding
+        hidden: Vec<Hidden> = NetworkConfig::relu(2).hidden,
+            Caffe = NetworkConfig::caffe(2).hidden,
+            SmallResnet = NetworkConfig::small_resnet(2).hidden;
+        /// Dimensions of the embedding
+        embedding: usize ["--embedding D";] = 2;
+    }
+}
+
+settings! {
+    /// How the threshold is chosen.
+    #[derive(Copy)]
+    struct CalibrationConfig {
+        /// Operating point to choose the threshold for, on validation pairs: `accuracy`, `eer`, or
+        /// `far=RATE`, such as far=0.001 for a false accept rate of at most 0.1%
+        at: OperatingRule ["--at POINT";] = OperatingRule::Accuracy;
+    }
+}
+
+/// Pairs are held in memory at once: a few hundred MB for the most.
+const EVALUATION_PAIRS: Range = Range {
+    expected: "from 2 (one pair of each kind) to 10000000",
+    holds: |value| (2.0..=1e7).contains(&value),
+};
+
+fn epochs(count: &str) -> Result<Value, String> {
+    length(count, Length::Epochs)
+}
+
+fn steps(count: &str) -> Result<Value, String> {
+    length(count, Length::Steps)
+}
+
+fn length(count: &str, of: fn(u64) -> Length) -> Result<Value, String> {
+    let count: u64 = count
+        .parse()
+        .map_err(|error: std::num::ParseIntError| error.to_string())?;
+    Ok(value(of(count)))
+}
+
+fn names(list: &str) -> Result<Value, String> {
+    Ok(value(Vec::from_iter(list.split(','))))
+}
+
+fn input(shape: &str) -> Result<Value, String> {
+    let sides: Option<Vec<u32>> = shape.split('x').map(|side| side.parse().ok()).collect();
+    let shape = sides.and_then(|sides| <[u32; 3]>::try_from(sides).ok());
+    let shape = shape.ok_or("give channels, height and width, such as 3x64x64")?;
+    Ok(value(shape))
+}

@@ -1,0 +1,79 @@
+//! Which configurations make sense.
+
+use anyhow::Result;
+use data::DataError;
+use toml::{Table, Value};
+
+use super::RunConfig;
+use super::declare::{Declared, Flag, Setting};
+use crate::terminal::usage;
+
+/// A table of all settings, each of the right type, as a configuration.
+pub fn typed(table: Table) -> Result<RunConfig> {
+    for setting in RunConfig::settings() {
+        let value = match setting.key.split_once('.') {
+            None => table.get(&setting.key),
+            Some((name, key)) => table.get(name).and_then(|inner| inner.get(key)),
+        };
+        let number = match value {
+            Some(Value::Integer(value)) => *value as f64,
+            Some(Value::Float(value)) => *value,
+            _ => continue,
+        };
+        if let Some(range) = setting.range.filter(|range| !(range.holds)(number)) {
+            let (key, expected) = (setting.key, range.expected);
+            return Err(usage(format!("{key} is {number}; it must be {expected}")));
+        }
+    }
+    let config: RunConfig = table
+        .try_into()
+        // It names the key on a line of its own.
+        .map_err(|error: toml::de::Error| usage(error.to_string().trim_end().replace('\n', " ")))?;
+    fits_together(&config)?;
+    Ok(config)
+}
+
+/// What no single setting can say.
+fn fits_together(config: &RunConfig) -> Result<()> {
+    // Half of the pairs are dissimilar.
+    let (at, pairs) = (config.calibration.at, config.data.evaluation_pairs);
+    let needed = at.different_pairs().saturating_mul(2);
+    if pairs < needed {
+        return Err(usage(format!(
+            "calibration.at is {at}, which needs at least {needed} evaluation pairs (ten dissimilar \
+             pairs for each false accept it allows); data.evaluation_pairs is {pairs}"
+        )));
+    }
+    config
+        .transform
+        .validate()
+        .map_err(|error: DataError| usage(format!("transform: {error}")))?;
+    config
+        .net
+        .validate()
+        .map_err(|error| usage(format!("net: {error}")))
+}
+
+/// Why the setting at `key` has no effect, if it has none.
+pub fn unused(config: &RunConfig, key: &str) -> Option<String> {
+    let settings = RunConfig::settings();
+    let setting = settings.iter().find(|setting| setting.key == key)?;
+    let (used_by, loss) = (setting.used_by?, config.loss.kind);
+    if used_by == loss {
+        return None;
+    }
+    let flags = |settings: &mut dyn Iterator<Item = &Setting>| {
+        let flags = settings.flat_map(|setting| &setting.flags);
+        flags.map(Flag::name).collect::<Vec<_>>().join(", ")
+    };
+    let of_loss = flags(&mut settings.iter().filter(|s| s.used_by == Some(loss)));
+    let own = flags(&mut [setting].into_iter());
+    let own = match own.is_empty() {
+        true => own,
+        false => format!(" ({own})"),
+    };
+    Some(format!(
+        "{key}{own} applies to --loss {used_by} only: add --loss {used_by}, or use {of_loss} with \
+         --loss {loss}"
+    ))
+}

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use metrics::OperatingRule;
+use metrics::OperatingPoint;
 
 use crate::config::Preset;
 use crate::device::DeviceChoice;
@@ -113,7 +113,7 @@ pub struct FitArgs {
     /// What the threshold is chosen for on validation pairs: accuracy, eer or far=RATE, such as
     /// far=0.001, a false accept rate of at most 0.1% [default: accuracy]
     #[arg(long, value_name = "POINT")]
-    pub at: Option<OperatingRule>,
+    pub at: Option<OperatingPoint>,
     /// Any setting, by its name in config.toml, such as transform.shift=3; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -185,7 +185,7 @@ pub struct EvaluateArgs {
     pub data: Option<String>,
     /// Another operating point than the run's, on its validation pairs: accuracy, eer or far=RATE
     #[arg(long, value_name = "POINT")]
-    pub at: Option<OperatingRule>,
+    pub at: Option<OperatingPoint>,
     /// Where to compute.
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -225,7 +225,7 @@ pub struct VerifyArgs {
     /// Take the threshold of another operating point on the model's validation pairs: accuracy, eer or
     /// far=RATE
     #[arg(long, value_name = "POINT")]
-    pub at: Option<OperatingRule>,
+    pub at: Option<OperatingPoint>,
     /// End with status 3 if the pictures show different things
     #[arg(long)]
     pub exit_code: bool,

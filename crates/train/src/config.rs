@@ -13,7 +13,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 use data::{DataError, Pairing, Source, Store, TransformConfig};
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss, InBatchReduction, Margin, Variant};
-use metrics::OperatingRule;
+use metrics::OperatingPoint;
 use model::{NetworkConfig, Trunk};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -65,7 +65,7 @@ pub struct RunConfig {
 #[serde(deny_unknown_fields)]
 pub struct CalibrationConfig {
     /// `accuracy`, `eer` or `far=RATE`.
-    pub at: OperatingRule,
+    pub at: OperatingPoint,
 }
 
 /// How long a run is, and what is written down on the way.
@@ -410,7 +410,7 @@ impl RunConfig {
             )));
         }
         // Half of the pairs are different.
-        let needed = self.calibration.at.different_pairs().saturating_mul(2);
+        let needed = self.calibration.at.dissimilar_pairs().saturating_mul(2);
         if self.data.evaluation_pairs < needed {
             return Err(usage(format!(
                 "calibration.at is {}, which takes {needed} evaluation pairs to tell, ten different \

@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use data::batch_of;
 use model::Network;
+use verifier::embed_images;
 
 use crate::cli::EmbedArgs;
-use crate::evaluation::Embedded;
 use crate::fit::load;
 use crate::pictures;
 use crate::progress::Voice;
@@ -76,11 +76,10 @@ fn test_images(args: &EmbedArgs, net: &Network, voice: Voice) -> Result<Content>
     let config = RunFolder::open(&args.run)?.config()?;
     let test = load(&config, voice)?.test;
     let transform = config.transform.evaluation();
-    let Embedded { values, labels, .. } = Embedded::new(net, &test, &transform)?;
     Ok(Content {
         input: batch_of(&test, 0..test.len(), &transform),
-        embeddings: values,
-        labels: Some(labels),
+        embeddings: embed_images(net, &test, &transform)?.values().to_vec(),
+        labels: Some(test.labels().to_vec()),
         header: HashMap::new(),
     })
 }

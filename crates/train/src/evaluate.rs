@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use metrics::OperatingRule;
+use metrics::OperatingPoint;
 use model::Network;
 use verifier::Verifier;
 
@@ -55,7 +55,7 @@ pub fn report(args: &ReportArgs) -> Result<()> {
 fn calibrated(
     run: &RunFolder,
     device: &Device,
-    at: Option<OperatingRule>,
+    at: Option<OperatingPoint>,
 ) -> Result<(Network, f64)> {
     let (net, file) = run.model(device)?;
     let threshold = match at {

@@ -4,77 +4,37 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
-use data::{Compose, Dataset, LabelledImages, Pair, Purpose, balanced_pairs, batch_of, stream};
+use data::{Dataset, LabelledImages, Pair, Purpose, balanced_pairs, stream};
 use loss_kernel::ContrastiveLoss;
-use metrics::{Retrieval, Roc, Verification, euclidean};
+use metrics::{Embeddings, Retrieval, Roc, Verification, euclidean};
 use model::{Calibration, Network};
 use serde::{Deserialize, Serialize};
+use verifier::embed_images;
 
 use crate::config::RunConfig;
 use crate::watch::{NotFinite, collapsed};
 
-/// Images embedded at once: a few MB of activations.
-const BATCH: usize = 256;
-
-/// Embeddings of a set of images.
-pub struct Embedded {
-    /// (N, D), row by row.
-    pub values: Vec<f32>,
-    /// D.
-    pub dim: usize,
-    /// (N,).
-    pub labels: Vec<u32>,
+/// The Euclidean distance of each pair.
+fn distances(embeddings: &Embeddings, pairs: &[Pair]) -> Vec<f32> {
+    let row = |image: u32| embeddings.row(image as usize);
+    let distance = |pair: &Pair| euclidean(row(pair.first), row(pair.second));
+    pairs.iter().map(distance).collect()
 }
 
-impl Embedded {
-    /// Embeds every image, in order.
-    pub fn new(net: &Network, images: &LabelledImages, transform: &Compose) -> Result<Self> {
-        let mut values = Vec::new();
-        for from in (0..images.len()).step_by(BATCH) {
-            let to = (from + BATCH).min(images.len());
-            let pixels = batch_of(images, from..to, transform);
-            values.extend(embed(net, pixels, to - from)?);
-        }
-        Ok(Self {
-            values,
-            dim: net.config().embedding,
-            labels: images.labels().to_vec(),
-        })
-    }
-
-    fn row(&self, image: u32) -> &[f32] {
-        &self.values[image as usize * self.dim..][..self.dim]
-    }
-
-    /// The Euclidean distance of each pair.
-    pub fn distances(&self, pairs: &[Pair]) -> Vec<f32> {
-        let distance = |pair: &Pair| euclidean(self.row(pair.first), self.row(pair.second));
-        pairs.iter().map(distance).collect()
-    }
-
-    /// The mean loss of the pairs, on the CPU, where the values are.
-    pub fn loss(&self, loss: ContrastiveLoss, pairs: &[Pair]) -> Result<f64> {
-        let side = |image: fn(&Pair) -> u32| -> Result<Tensor> {
-            let rows = pairs.iter().flat_map(|pair| self.row(image(pair)));
-            let rows: Vec<f32> = rows.copied().collect();
-            Ok(Tensor::from_vec(
-                rows,
-                (pairs.len(), self.dim),
-                &Device::Cpu,
-            )?)
-        };
-        let same: Vec<u8> = pairs.iter().map(|pair| pair.same.into()).collect();
-        let same = Tensor::from_vec(same, pairs.len(), &Device::Cpu)?;
-        let loss = loss.forward(&side(|pair| pair.first)?, &side(|pair| pair.second)?, &same)?;
-        Ok(loss.to_scalar::<f32>()?.into())
-    }
-}
-
-/// Embeddings (N, D), row by row, of `images` images' network input.
-pub fn embed(net: &Network, pixels: Vec<f32>, images: usize) -> Result<Vec<f32>> {
-    let [c, h, w] = net.config().input;
-    let pixels = Tensor::from_vec(pixels, (images, c, h, w), net.device())?;
-    Ok(net.forward(&pixels)?.flatten_all()?.to_vec1()?)
+/// The mean loss of the pairs, on the CPU, where the embeddings are.
+fn mean_loss(embeddings: &Embeddings, loss: ContrastiveLoss, pairs: &[Pair]) -> Result<f64> {
+    let side = |image: fn(&Pair) -> u32| -> Result<Tensor> {
+        let rows = pairs
+            .iter()
+            .flat_map(|pair| embeddings.row(image(pair) as usize));
+        let rows: Vec<f32> = rows.copied().collect();
+        let shape = (pairs.len(), embeddings.dimension());
+        Ok(Tensor::from_vec(rows, shape, &Device::Cpu)?)
+    };
+    let same: Vec<u8> = pairs.iter().map(|pair| pair.same.into()).collect();
+    let same = Tensor::from_vec(same, pairs.len(), &Device::Cpu)?;
+    let loss = loss.forward(&side(|pair| pair.first)?, &side(|pair| pair.second)?, &same)?;
+    Ok(loss.to_scalar::<f32>()?.into())
 }
 
 /// The pairs that a run's figures are reported on, fixed by its seed.
@@ -138,19 +98,19 @@ impl Checkup {
     ) -> Result<Self> {
         let transform = config.transform.evaluation();
         let loss = config.loss.of_pairs();
-        let validation = Embedded::new(net, &dataset.validation, &transform)?;
-        let test = Embedded::new(net, &dataset.test, &transform)?;
-        let validation_loss = validation.loss(loss, &pairs.validation)?;
-        let test_loss = test.loss(loss, &pairs.test)?;
+        let validation = embed_images(net, &dataset.validation, &transform)?;
+        let test = embed_images(net, &dataset.test, &transform)?;
+        let validation_loss = mean_loss(&validation, loss, &pairs.validation)?;
+        let test_loss = mean_loss(&test, loss, &pairs.test)?;
         // JSON has no such numbers, and what made them is not what would fail next.
         for loss in [validation_loss, test_loss] {
             NotFinite::check(loss, "the loss", "on images held out")?;
         }
-        let distances = validation.distances(&pairs.validation);
+        let distances = distances(&validation, &pairs.validation);
         let collapsed = collapsed(&distances, config.loss.margin.get());
         let validation = roc(&distances, &pairs.validation)?;
-        let test_p_at_1 = metrics::precision_at_1(&test.values, test.dim, &test.labels)?;
-        let test = roc(&test.distances(&pairs.test), &pairs.test)?;
+        let test_p_at_1 = metrics::precision_at_1(&test, dataset.test.labels())?;
+        let test = roc(&self::distances(&test, &pairs.test), &pairs.test)?;
         let verification = Verification::new(&test, validation.best_threshold());
         Ok(Self {
             validation_loss,
@@ -172,18 +132,13 @@ pub fn calibrate(
     dataset: &Dataset,
     pairs: &EvaluationPairs,
 ) -> Result<(f64, Calibration)> {
-    let validation = Embedded::new(net, &dataset.validation, &config.transform.evaluation())?;
-    let roc = roc(&validation.distances(&pairs.validation), &pairs.validation)?;
-    let rule = config.calibration.at;
-    let columns = roc.columns();
-    let calibration = Calibration {
-        at: rule.to_string(),
-        distance: columns.distance,
-        same: columns.same,
-        different: columns.different,
-    };
-    // Where accepting nothing is best, just below the smallest distance may be just below 0.
-    Ok((rule.threshold(&roc)?.max(0.0), calibration))
+    let validation = embed_images(net, &dataset.validation, &config.transform.evaluation())?;
+    let roc = roc(
+        &distances(&validation, &pairs.validation),
+        &pairs.validation,
+    )?;
+    let at = config.calibration.at;
+    Ok((at.threshold(&roc)?, roc.calibration(at)))
 }
 
 /// What a trained network is worth.
@@ -191,7 +146,7 @@ pub struct Assessment {
     /// The figures.
     pub figures: Figures,
     /// Embeddings of the test images.
-    pub test: Embedded,
+    pub test: Embeddings,
     /// The test pairs.
     pub pairs: Vec<Pair>,
     /// Their distances.
@@ -239,8 +194,8 @@ impl Assessment {
         let pairs = EvaluationPairs::new(config, dataset)?;
         let transform = config.transform.evaluation();
         let loss = config.loss.of_pairs();
-        let test = Embedded::new(net, &dataset.test, &transform)?;
-        let train = Embedded::new(net, &dataset.train, &transform)?;
+        let test = embed_images(net, &dataset.test, &transform)?;
+        let train = embed_images(net, &dataset.train, &transform)?;
         let train_pairs = balanced_pairs(
             dataset.train.labels(),
             config.data.evaluation_pairs,
@@ -248,42 +203,41 @@ impl Assessment {
         )?;
         let closed_set = match (&dataset.closed_test, &pairs.closed_test) {
             (Some(images), Some(pairs)) => {
-                let embedded = Embedded::new(net, images, &transform)?;
-                let roc = roc(&embedded.distances(pairs), pairs)?;
+                let embedded = embed_images(net, images, &transform)?;
+                let roc = roc(&distances(&embedded, pairs), pairs)?;
                 Some(ClosedSet {
                     verification: Verification::new(&roc, threshold),
-                    retrieval: metrics::retrieval(
-                        &embedded.values,
-                        embedded.dim,
-                        &embedded.labels,
-                    )?,
+                    retrieval: metrics::retrieval(&embedded, images.labels())?,
                 })
             }
             _ => None,
         };
         let trained = dataset.train.class_counts();
-        let known = test.labels.iter().any(|&label| trained[label as usize] > 0);
+        let known = dataset
+            .test
+            .labels()
+            .iter()
+            .any(|&label| trained[label as usize] > 0);
         let p_at_1_against_training = known
             .then(|| {
                 metrics::precision_at_1_against(
-                    &test.values,
-                    &test.labels,
-                    &train.values,
-                    &train.labels,
-                    test.dim,
+                    &test,
+                    dataset.test.labels(),
+                    &train,
+                    dataset.train.labels(),
                 )
             })
             .transpose()?;
-        let distances = test.distances(&pairs.test);
+        let distances = distances(&test, &pairs.test);
         let roc = roc(&distances, &pairs.test)?;
         Ok(Self {
             figures: Figures {
                 verification: Verification::new(&roc, threshold),
-                retrieval: metrics::retrieval(&test.values, test.dim, &test.labels)?,
+                retrieval: metrics::retrieval(&test, dataset.test.labels())?,
                 p_at_1_against_training,
                 loss: BTreeMap::from([
-                    ("train".into(), train.loss(loss, &train_pairs)?),
-                    ("test".into(), test.loss(loss, &pairs.test)?),
+                    ("train".into(), mean_loss(&train, loss, &train_pairs)?),
+                    ("test".into(), mean_loss(&test, loss, &pairs.test)?),
                 ]),
                 closed_set,
             },

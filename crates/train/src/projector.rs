@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use data::LabelledImages;
+use metrics::Embeddings;
 
-use crate::evaluation::Embedded;
 use crate::run_folder::RunFolder;
 use crate::sheet::{Sheet, columns};
 
@@ -16,9 +16,9 @@ const IMAGE_SIDE: u32 = 64;
 
 /// Writes `embeddings.tsv`, a row an image, `metadata.tsv`, its class, `sprite.png`, the images
 /// themselves, and `projector_config.pbtxt`, which says so to TensorBoard.
-pub fn write(run: &RunFolder, embedded: &Embedded, images: &LabelledImages) -> Result<()> {
+pub fn write(run: &RunFolder, embedded: &Embeddings, images: &LabelledImages) -> Result<()> {
     let mut embeddings = String::new();
-    for row in embedded.values.chunks_exact(embedded.dim) {
+    for row in embedded.rows() {
         let row: Vec<String> = row.iter().map(f32::to_string).collect();
         writeln!(embeddings, "{}", row.join("\t"))?;
     }

@@ -1,8 +1,9 @@
 //! `train search`: which pictures of a folder are nearest?
 
 use anyhow::Result;
+use metrics::is_same;
 use serde::Serialize;
-use verifier::{Gallery, Neighbour};
+use verifier::Gallery;
 
 use crate::cli::SearchArgs;
 use crate::pictures;
@@ -17,8 +18,9 @@ struct Found {
 
 #[derive(Serialize)]
 struct Judged {
-    #[serde(flatten)]
-    neighbour: Neighbour,
+    index: usize,
+    name: String,
+    distance: f32,
     /// Whether it is within the model's threshold; `None` without one.
     same: Option<bool>,
 }
@@ -47,25 +49,32 @@ pub fn search(args: &SearchArgs) -> Result<()> {
     }
     for (path, query) in args.queries.iter().zip(queries.rows()) {
         let mut neighbours = Vec::new();
-        for neighbour in gallery.search(query, args.k.get())? {
-            let same = match verifier.threshold() {
-                Some(_) => Some(verifier.verdict(neighbour.distance)?.same),
-                None => None,
-            };
-            neighbours.push(Judged { neighbour, same });
+        for (name, found) in gallery.search(query, args.k.get())? {
+            let threshold = verifier.threshold();
+            neighbours.push(Judged {
+                index: found.index,
+                name: name.into(),
+                distance: found.distance,
+                same: threshold.map(|threshold| is_same(found.distance, threshold)),
+            });
         }
         let found = Found {
             query: path.display().to_string(),
             neighbours,
         };
         voice.give(format_args!("{}\n", found.query))?;
-        for Judged { neighbour, same } in &found.neighbours {
+        for Judged {
+            name,
+            distance,
+            same,
+            ..
+        } in &found.neighbours
+        {
             let verdict = match same {
                 Some(true) => "the same ",
                 Some(false) => "different",
                 None => "",
             };
-            let Neighbour { name, distance, .. } = neighbour;
             voice.give(format_args!("  {distance:.4}  {verdict}  {name}\n"))?;
         }
         voice.emit(&found)?;

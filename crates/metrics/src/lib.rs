@@ -1,9 +1,9 @@
-//! How good an embedding is: verification (are two images the same thing?) and retrieval (does
-//! an image find its own kind?).
+//! How good an embedding is at verification (do two images show the same thing?) and at retrieval
+//! (does an image find others of its class?).
 //!
-//! Verification looks at one distance a pair; the smaller, the more similar. [`Roc`] gives every
-//! operating point, the area under the curve, the equal error rate and the threshold to use, and
-//! [`is_same`] is the rule that turns a threshold into a verdict:
+//! Verification looks at the distance of each pair; the smaller, the more similar. [`Roc`] gives the
+//! error rates at every threshold, the area under the curve, the equal error rate and the threshold
+//! for an [`OperatingPoint`]. [`is_same`] is the rule that turns a threshold into a [`Verdict`]:
 //!
 //! ```
 //! use metrics::{Roc, Verification, is_same};
@@ -21,22 +21,31 @@
 //! # }
 //! ```
 //!
-//! Retrieval looks at the embeddings themselves: [`retrieval`] within one set, each point left out
-//! in turn ([`precision_at_1`] is its quick part), and [`precision_at_1_against`] from one set to
-//! another.
+//! Retrieval looks at the [`Embeddings`] themselves: [`retrieval`] within one set, each embedding
+//! left out in turn ([`precision_at_1`] is its quick part), and [`precision_at_1_against`] from one
+//! set to another. [`Embeddings::nearest`] searches for one probe.
 //!
 //! Counts are exact integers and results are the same bits for any number of threads.
 
+mod calibration;
 mod distance;
+mod embeddings;
 mod error;
-mod operating;
+mod error_rate;
+mod nearest;
+mod operating_point;
 mod retrieval;
 mod roc;
+mod verdict;
 mod verification;
 
+pub use calibration::Calibration;
 pub use distance::euclidean;
+pub use embeddings::{Embeddings, Neighbour};
 pub use error::MetricsError;
-pub use operating::{ErrorRate, OperatingRule};
+pub use error_rate::ErrorRate;
+pub use operating_point::OperatingPoint;
 pub use retrieval::{Retrieval, precision_at_1, precision_at_1_against, retrieval};
-pub use roc::{EqualErrorRate, OperatingPoint, Roc, RocColumns, is_same};
+pub use roc::{EqualErrorRate, Roc, RocPoint};
+pub use verdict::{Verdict, is_same};
 pub use verification::Verification;

@@ -3,78 +3,48 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::MetricsError;
+use crate::nearest::{Candidate, keep_nearest};
+use crate::{Embeddings, MetricsError};
 
-/// How well points find their own class, as Musgrave, Belongie and Lim, "A Metric Learning Reality
-/// Check" (2020), measure it.
+/// How well embeddings find others of their class, as measured by Musgrave, Belongie and Lim, "A
+/// Metric Learning Reality Check" (2020).
 ///
-/// Each point in turn is the query and all others are ranked by Euclidean distance to it. R is the
-/// number of others of the query's class, and only the R nearest count.
+/// Each embedding in turn is the probe, and all others are ranked by their Euclidean distance from
+/// it. R is the number of others of the probe's class, and only the R nearest count.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Retrieval {
-    /// Precision at 1: share of queries whose nearest point is of their class, in [0, 1].
+    /// Precision at 1: share of probes whose nearest embedding is of their class, in [0, 1].
     pub p_at_1: f64,
-    /// R-precision: share of the query's class among the R nearest, in [0, 1]; mean over queries.
+    /// R-precision: share of the probe's class among the R nearest, in [0, 1]; mean over probes.
     pub r_precision: f64,
-    /// Mean average precision at R: (1/R) · Σ P(i) over those ranks i ≤ R that hold the query's
-    /// class, where P(i) is the share of that class among the i nearest; in [0, 1], mean over
-    /// queries.
+    /// Mean average precision at R: (1/R) · Σ P(i) over the ranks i ≤ R that hold the probe's class,
+    /// where P(i) is the share of that class among the i nearest; in [0, 1], mean over probes.
     pub map_at_r: f64,
-    /// Points that were queries: those whose class has another member.
+    /// Number of probes: embeddings whose class has another member.
     pub queries: usize,
 }
 
-/// Ranks N labelled points against each other, each left out of its own ranking.
+/// Ranks N labelled embeddings against each other, each left out of its own ranking.
 ///
-/// `embeddings` is (N, `dim`) row by row, `labels` (N,). Points whose class has no other member
-/// are no queries, but remain to be found. Equal distances rank in order of index. Takes O(N²)
-/// time, and O(N) memory for each thread.
+/// `labels` is (N,). Embeddings whose class has no other member are not probes, but can be found.
+/// Equal distances rank in order of index. Takes O(N²) time, and O(N) memory on each thread.
 ///
 /// # Errors
 ///
-/// If `dim` is 0, the lengths do not fit, there is no point, a value is NaN or infinite, or no
-/// class has two members.
-pub fn retrieval(
-    embeddings: &[f32],
-    dim: usize,
-    labels: &[u32],
-) -> Result<Retrieval, MetricsError> {
-    check("embeddings", embeddings, dim, labels)?;
-    let gallery = Gallery::new(embeddings, dim);
-    let members = members(labels);
-
-    let rankings: Vec<Ranking> = (0..labels.len())
-        .into_par_iter()
-        .filter(|&query| members[&labels[query]] > 1)
-        .map_init(
-            || (Vec::new(), Vec::new()),
-            |(distances, neighbours), query| {
-                gallery.squared_distances(row(embeddings, dim, query), distances);
-                neighbours.clear();
-                neighbours.extend(
-                    (0..labels.len())
-                        .filter(|&index| index != query)
-                        .map(|index| Neighbour::new(distances[index], index)),
-                );
-                let r = members[&labels[query]] - 1;
-                neighbours.select_nth_unstable(r - 1);
-                neighbours[..r].sort_unstable();
-                Ranking::new(
-                    neighbours[..r]
-                        .iter()
-                        .map(|neighbour| labels[neighbour.index()] == labels[query]),
-                )
-            },
+/// [`MetricsError::Embeddings`] if there is not one label for each embedding, there are none, a value
+/// is not finite, or no class has two members.
+pub fn retrieval(embeddings: &Embeddings, labels: &[u32]) -> Result<Retrieval, MetricsError> {
+    let rankings = leave_one_out(embeddings, labels, |distances, r, label| {
+        let mut candidates: Vec<_> = candidates(distances).collect();
+        keep_nearest(&mut candidates, r);
+        Ranking::new(
+            candidates
+                .iter()
+                .map(|found| labels[found.index()] == label),
         )
-        .collect();
-
+    })?;
     let queries = rankings.len();
-    if queries == 0 {
-        return Err(MetricsError::NoClassmates {
-            labels: labels.len(),
-        });
-    }
-    // Summed in order of query, so that the threads' timing can't change the rounding.
+    // Summed in order of probe, so that the threads' timing can't change the rounding.
     let mean =
         |value: fn(&Ranking) -> f64| rankings.iter().map(value).sum::<f64>() / queries as f64;
     Ok(Retrieval {
@@ -90,166 +60,136 @@ pub fn retrieval(
 /// # Errors
 ///
 /// As [`retrieval`].
-pub fn precision_at_1(embeddings: &[f32], dim: usize, labels: &[u32]) -> Result<f64, MetricsError> {
-    check("embeddings", embeddings, dim, labels)?;
-    let gallery = Gallery::new(embeddings, dim);
-    let members = members(labels);
-    let queries: usize = members.values().filter(|&&count| count > 1).sum();
-    if queries == 0 {
-        return Err(MetricsError::NoClassmates {
-            labels: labels.len(),
-        });
-    }
-    let hits = (0..labels.len())
-        .into_par_iter()
-        .filter(|&query| members[&labels[query]] > 1)
-        .map_init(Vec::new, |distances, query| {
-            gallery.squared_distances(row(embeddings, dim, query), distances);
-            distances[query] = f64::INFINITY;
-            labels[nearest(distances)] == labels[query]
-        })
-        .filter(|&hit| hit)
-        .count();
-    Ok(hits as f64 / queries as f64)
+pub fn precision_at_1(embeddings: &Embeddings, labels: &[u32]) -> Result<f64, MetricsError> {
+    let hits = leave_one_out(embeddings, labels, |distances, _, label| {
+        nearest_has(label, distances, labels)
+    })?;
+    Ok(share(&hits))
 }
 
-/// Share of queries whose nearest reference, by Euclidean distance, has their label; in [0, 1].
+/// Share of probes whose nearest embedding of the gallery, by Euclidean distance, has their label; in
+/// [0, 1].
 ///
-/// For test images against training images. `queries` is (N, `dim`) and `references` (M, `dim`),
-/// row by row. Of equally near references the first counts. A query whose label no reference has
-/// counts as wrong. Takes O(N·M) time.
+/// For test images against training images. `probes` is (N, D) with `labels` (N,), `gallery` (M, D)
+/// with `gallery_labels` (M,). At equal distances the lower index counts as nearer. A probe whose
+/// label is not in the gallery counts as wrong. Takes O(N·M) time.
 ///
 /// # Errors
 ///
-/// If `dim` is 0, the lengths do not fit, there is no query or no reference, or a value is NaN or
-/// infinite.
+/// [`MetricsError::Embeddings`] if there is not one label for each embedding, there is no probe or an
+/// empty gallery, the two differ in dimension, or a value is not finite.
 pub fn precision_at_1_against(
-    queries: &[f32],
-    query_labels: &[u32],
-    references: &[f32],
-    reference_labels: &[u32],
-    dim: usize,
-) -> Result<f64, MetricsError> {
-    check("queries", queries, dim, query_labels)?;
-    check("references", references, dim, reference_labels)?;
-    let gallery = Gallery::new(references, dim);
-    let hits = (0..query_labels.len())
-        .into_par_iter()
-        .map_init(Vec::new, |distances, query| {
-            gallery.squared_distances(row(queries, dim, query), distances);
-            reference_labels[nearest(distances)] == query_labels[query]
-        })
-        .filter(|&hit| hit)
-        .count();
-    Ok(hits as f64 / query_labels.len() as f64)
-}
-
-fn check(
-    set: &'static str,
-    embeddings: &[f32],
-    dim: usize,
+    probes: &Embeddings,
     labels: &[u32],
-) -> Result<(), MetricsError> {
-    if dim == 0 {
-        return Err(MetricsError::ZeroDimension);
+    gallery: &Embeddings,
+    gallery_labels: &[u32],
+) -> Result<f64, MetricsError> {
+    check("queries", probes, labels)?;
+    check("references", gallery, gallery_labels)?;
+    if probes.dimension() != gallery.dimension() {
+        let (probe, gallery) = (probes.dimension(), gallery.dimension());
+        let problem = format!("queries of dimension {probe}, references of {gallery}");
+        return Err(MetricsError::Embeddings(problem));
     }
-    if !embeddings.len().is_multiple_of(dim) || embeddings.len() / dim != labels.len() {
-        return Err(MetricsError::EmbeddingCount {
-            set,
-            values: embeddings.len(),
-            labels: labels.len(),
-            dim,
-        });
-    }
-    if labels.is_empty() {
-        return Err(MetricsError::NoEmbeddings { set });
-    }
-    if let Some(at) = embeddings.iter().position(|value| !value.is_finite()) {
-        return Err(MetricsError::NonFiniteEmbedding {
-            set,
-            row: at / dim,
-            column: at % dim,
-            value: embeddings[at],
-        });
-    }
-    Ok(())
+    let columns = Columns::new(gallery);
+    let hits: Vec<bool> = (0..probes.len())
+        .into_par_iter()
+        .map_init(Vec::new, |distances, probe| {
+            columns.squared_distances(probes.row(probe), distances);
+            nearest_has(labels[probe], distances, gallery_labels)
+        })
+        .collect();
+    Ok(share(&hits))
 }
 
-/// The index of the smallest distance, of equal ones the first.
-fn nearest(distances: &[f64]) -> usize {
-    let mut nearest = 0;
-    for (index, distance) in distances.iter().enumerate() {
-        if *distance < distances[nearest] {
-            nearest = index;
-        }
-    }
-    nearest
-}
-
-/// How many have each label.
-fn members(labels: &[u32]) -> HashMap<u32, usize> {
-    let mut members = HashMap::new();
+/// What `score` makes of each probe, in order, from the squared distances to all embeddings, where
+/// its own is infinite, its R and its label.
+fn leave_one_out<T: Send>(
+    embeddings: &Embeddings,
+    labels: &[u32],
+    score: impl Fn(&[f64], usize, u32) -> T + Sync,
+) -> Result<Vec<T>, MetricsError> {
+    check("embeddings", embeddings, labels)?;
+    let columns = Columns::new(embeddings);
+    let mut members: HashMap<u32, usize> = HashMap::new();
     for &label in labels {
         *members.entry(label).or_default() += 1;
     }
-    members
+    let scores: Vec<T> = (0..labels.len())
+        .into_par_iter()
+        .filter(|probe| members[&labels[*probe]] > 1)
+        .map_init(Vec::new, |distances, probe| {
+            columns.squared_distances(embeddings.row(probe), distances);
+            distances[probe] = f64::INFINITY;
+            let label = labels[probe];
+            score(distances, members[&label] - 1, label)
+        })
+        .collect();
+    if scores.is_empty() {
+        return Err(MetricsError::Embeddings(format!(
+            "all {} labels differ: retrieval needs a class with at least two members",
+            labels.len()
+        )));
+    }
+    Ok(scores)
 }
 
-fn row(embeddings: &[f32], dim: usize, index: usize) -> &[f32] {
-    &embeddings[index * dim..][..dim]
+fn candidates(distances: &[f64]) -> impl Iterator<Item = Candidate> {
+    let candidate = |(index, &distance)| Candidate::new(distance, index);
+    distances.iter().enumerate().map(candidate)
 }
 
-/// The points to search, a column for each dimension: one query's distances to all of them then
-/// vectorise, which is three times as fast as row by row at 2 to 128 dimensions.
-struct Gallery {
-    columns: Vec<Vec<f32>>,
+fn nearest_has(label: u32, distances: &[f64], labels: &[u32]) -> bool {
+    let nearest = candidates(distances).min();
+    nearest.is_some_and(|nearest| labels[nearest.index()] == label)
 }
 
-impl Gallery {
-    fn new(embeddings: &[f32], dim: usize) -> Self {
-        let columns = (0..dim)
-            .map(|column| {
-                embeddings
-                    .iter()
-                    .skip(column)
-                    .step_by(dim)
-                    .copied()
-                    .collect()
-            })
-            .collect();
-        Self { columns }
+fn share(hits: &[bool]) -> f64 {
+    hits.iter().filter(|hit| **hit).count() as f64 / hits.len() as f64
+}
+
+fn check(set: &str, embeddings: &Embeddings, labels: &[u32]) -> Result<(), MetricsError> {
+    let (values, dim) = (embeddings.values(), embeddings.dimension());
+    let problem = if embeddings.len() != labels.len() {
+        let (values, labels) = (values.len(), labels.len());
+        format!(
+            "{values} embedding values and {labels} labels with dimension {dim}: \
+             give {dim} values for each label, row by row"
+        )
+    } else if labels.is_empty() {
+        "no embeddings: give at least one".into()
+    } else if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        let (row, column, value) = (at / dim, at % dim, values[at]);
+        format!("row {row}, column {column} is {value}: embeddings must be finite")
+    } else {
+        return Ok(());
+    };
+    Err(MetricsError::Embeddings(format!("{set}: {problem}")))
+}
+
+/// Embeddings to be searched by many probes, a column for each dimension: the distances of one probe
+/// to all of them then vectorise, which is three times as fast as row by row at 2 to 128 dimensions.
+struct Columns(Vec<Vec<f32>>);
+
+impl Columns {
+    fn new(embeddings: &Embeddings) -> Self {
+        let column = |column| embeddings.rows().map(|row| row[column]).collect();
+        Self((0..embeddings.dimension()).map(column).collect())
     }
 
     /// In f64, where finite f32 coordinates can't overflow.
-    fn squared_distances(&self, query: &[f32], distances: &mut Vec<f64>) {
+    fn squared_distances(&self, probe: &[f32], distances: &mut Vec<f64>) {
         distances.clear();
-        distances.resize(self.columns[0].len(), 0.0);
-        for (column, &of_query) in self.columns.iter().zip(query) {
-            for (distance, &of_point) in distances.iter_mut().zip(column) {
-                *distance += (f64::from(of_point) - f64::from(of_query)).powi(2);
+        distances.resize(self.0[0].len(), 0.0);
+        for (column, &of_probe) in self.0.iter().zip(probe) {
+            for (distance, &of_embedding) in distances.iter_mut().zip(column) {
+                *distance += (f64::from(of_embedding) - f64::from(of_probe)).powi(2);
             }
         }
     }
 }
 
-/// A point as seen from a query; orders by distance, then by index.
-///
-/// The high half holds the bits of the squared distance: those of floats that are not negative
-/// order as the floats do, and one integer sorts 1.7 times as fast as a pair of them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Neighbour(u128);
-
-impl Neighbour {
-    fn new(squared_distance: f64, index: usize) -> Self {
-        Self(u128::from(squared_distance.to_bits()) << 64 | index as u128)
-    }
-
-    fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// What one query contributes.
+/// What one probe contributes.
 struct Ranking {
     precision_at_1: f64,
     r_precision: f64,
@@ -257,7 +197,7 @@ struct Ranking {
 }
 
 impl Ranking {
-    /// From whether each of the R nearest, near to far, is of the query's class.
+    /// From whether each of the R nearest, near to far, is of the probe's class.
     fn new(hits: impl ExactSizeIterator<Item = bool>) -> Self {
         let r = hits.len() as f64;
         let (mut precision_at_1, mut found, mut sum) = (0.0, 0.0, 0.0);

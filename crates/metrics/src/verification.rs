@@ -2,16 +2,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ErrorRate, Roc};
 
-/// How well a threshold tells the same/different test pairs apart.
+/// How well a threshold tells similar from dissimilar test pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
     /// Share of test pairs with the right verdict at `threshold`, in [0, 1].
     pub accuracy: f64,
-    /// The largest distance that counts as the same, in units of distance.
+    /// The largest distance that counts as the same.
     pub threshold: f64,
-    /// Different test pairs taken for the same at `threshold`.
+    /// False accept rate at `threshold`.
     pub far: ErrorRate,
-    /// Same test pairs taken for different at `threshold`.
+    /// False reject rate at `threshold`.
     pub frr: ErrorRate,
     /// Area under the test pairs' ROC curve, in [0, 1]; needs no threshold.
     pub auc: f64,
@@ -19,17 +19,17 @@ pub struct Verification {
     pub eer: f64,
     /// Test pairs.
     pub pairs: usize,
-    /// Whether half the test pairs are the same. If not, `accuracy` compares with the larger
-    /// kind's share, not with a half.
+    /// Whether half the test pairs are similar. If not, the `accuracy` to beat is the share of the
+    /// more frequent kind, not a half.
     pub balanced: bool,
 }
 
 impl Verification {
     /// Judges `test` pairs at a threshold chosen on other pairs.
     ///
-    /// Choose it with [`Roc::best_threshold`] on pairs of validation images: on the test pairs
-    /// themselves it flatters the accuracy, and on training pairs it breaks down once the network
-    /// overfits.
+    /// Choose it on pairs of validation images, as with [`Roc::best_threshold`]: one chosen on the
+    /// test pairs themselves flatters the accuracy, and one chosen on training pairs is useless once
+    /// the network overfits.
     pub fn new(test: &Roc, threshold: f64) -> Self {
         Self {
             accuracy: test.accuracy_at(threshold),

@@ -1,6 +1,6 @@
 //! Operating points and intervals, against values worked by hand or published.
 
-use metrics::{ErrorRate, MetricsError, OperatingRule, Roc, RocColumns};
+use metrics::{Calibration, ErrorRate, MetricsError, OperatingPoint, Roc};
 
 fn roc(same: &[f32], different: &[f32]) -> Roc {
     let truths: Vec<bool> = [vec![true; same.len()], vec![false; different.len()]].concat();
@@ -71,30 +71,30 @@ fn a_rate_that_the_pairs_cannot_show_is_refused() {
     for far in [0.0, 1.0, -0.1, f64::NAN] {
         let refusal = hundreds().threshold_at_far(far).unwrap_err();
         assert!(
-            matches!(refusal, MetricsError::FarRange { .. }),
+            matches!(refusal, MetricsError::OperatingPoint(_)),
             "{refusal}"
         );
     }
 }
 
 #[test]
-fn rules_are_read_as_they_are_written() {
+fn operating_points_are_read_as_they_are_written() {
     for text in ["accuracy", "eer", "far=0.001"] {
-        let rule: OperatingRule = text.parse().unwrap();
-        assert_eq!(rule.to_string(), text);
+        let point: OperatingPoint = text.parse().unwrap();
+        assert_eq!(point.to_string(), text);
     }
     for text in [
         "", "Eer", "far", "far=", "far=much", "far=0", "far=1", "far=nan",
     ] {
-        assert!(text.parse::<OperatingRule>().is_err(), "{text}");
+        assert!(text.parse::<OperatingPoint>().is_err(), "{text}");
     }
     let roc = hundreds();
-    for (rule, threshold) in [
+    for (point, threshold) in [
         ("accuracy", roc.best_threshold()),
         ("eer", roc.eer().threshold),
     ] {
-        let rule: OperatingRule = rule.parse().unwrap();
-        assert_eq!(rule.threshold(&roc).unwrap(), threshold);
+        let point: OperatingPoint = point.parse().unwrap();
+        assert_eq!(point.threshold(&roc).unwrap(), threshold);
     }
 }
 
@@ -102,7 +102,7 @@ fn rules_are_read_as_they_are_written() {
 fn a_curve_comes_back_from_its_columns() {
     // Less than a hundred errors of either kind: every step is kept.
     let small = roc(&[0.5, 1.0, 3.0], &[1.0, 2.0, 4.0]);
-    let back = Roc::from_columns(&small.columns()).unwrap();
+    let back = Roc::from_calibration(&small.calibration(OperatingPoint::Accuracy)).unwrap();
     assert!(back.points().eq(small.points()));
 
     // 50,000 pairs that overlap over and over.
@@ -113,10 +113,10 @@ fn a_curve_comes_back_from_its_columns() {
     };
     let same: Vec<f32> = spread(20_000, 7919).iter().map(|d| d * 0.6).collect();
     let large = roc(&same, &spread(30_000, 104_729));
-    let columns = large.columns();
+    let columns = large.calibration(OperatingPoint::Accuracy);
     assert!(columns.distance.len() < 5_000, "{}", columns.distance.len());
-    let back = Roc::from_columns(&columns).unwrap();
-    assert_eq!((back.same(), back.different()), (20_000, 30_000));
+    let back = Roc::from_calibration(&columns).unwrap();
+    assert_eq!((back.similar(), back.dissimilar()), (20_000, 30_000));
     for far in [0.001, 0.01, 0.1, 0.5] {
         let threshold = back.threshold_at_far(far).unwrap();
         let found = large.far_at(threshold);
@@ -128,18 +128,18 @@ fn a_curve_comes_back_from_its_columns() {
 
 #[test]
 fn columns_that_are_no_curve_are_refused() {
-    let sound = hundreds().columns();
-    let spoilt: [fn(&mut RocColumns); 6] = [
+    let sound = hundreds().calibration(OperatingPoint::Accuracy);
+    let spoilt: [fn(&mut Calibration); 6] = [
         |c| c.distance.clear(),
         |c| c.distance[1] = c.distance[0],
         |c| c.distance[3] = f32::NAN,
         |c| c.same[2] = 1_000,
         |c| c.same.iter_mut().for_each(|count| *count = 0),
-        |c| *c = RocColumns::default(),
+        |c| *c = Calibration::default(),
     ];
     for spoil in spoilt {
         let mut columns = sound.clone();
         spoil(&mut columns);
-        assert!(Roc::from_columns(&columns).is_err(), "{columns:?}");
+        assert!(Roc::from_calibration(&columns).is_err(), "{columns:?}");
     }
 }

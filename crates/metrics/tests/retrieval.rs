@@ -1,8 +1,31 @@
 //! Retrieval against values worked by hand.
 
-use metrics::{MetricsError, Retrieval, precision_at_1, precision_at_1_against, retrieval};
+use metrics::{Embeddings, MetricsError, Retrieval};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+fn retrieval(values: &[f32], dim: usize, labels: &[u32]) -> Result<Retrieval, MetricsError> {
+    metrics::retrieval(&Embeddings::new(values.into(), dim)?, labels)
+}
+
+fn precision_at_1(values: &[f32], dim: usize, labels: &[u32]) -> Result<f64, MetricsError> {
+    metrics::precision_at_1(&Embeddings::new(values.into(), dim)?, labels)
+}
+
+fn precision_at_1_against(
+    probes: &[f32],
+    labels: &[u32],
+    gallery: &[f32],
+    gallery_labels: &[u32],
+    dim: usize,
+) -> Result<f64, MetricsError> {
+    let [probes, gallery] = [probes, gallery].map(|values| Embeddings::new(values.into(), dim));
+    metrics::precision_at_1_against(&probes?, labels, &gallery?, gallery_labels)
+}
+
+fn refusal<T>(text: &str) -> Result<T, MetricsError> {
+    Err(MetricsError::Embeddings(text.into()))
+}
 
 fn assert_close(found: f64, expected: f64) {
     assert!(
@@ -65,8 +88,10 @@ fn precision_at_1_alone_is_that_of_the_whole_ranking() {
             whole.p_at_1
         );
     }
-    let error = precision_at_1(&[0.0, 1.0], 1, &[0, 1]).unwrap_err();
-    assert!(matches!(error, MetricsError::NoClassmates { labels: 2 }));
+    assert_eq!(
+        precision_at_1(&[0.0, 1.0], 1, &[0, 1]),
+        refusal("all 2 labels differ: retrieval needs a class with at least two members")
+    );
 }
 
 #[test]
@@ -177,12 +202,17 @@ fn results_are_the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn bad_embeddings_are_refused_with_what_and_where() {
-    assert_eq!(retrieval(&[1.0], 0, &[1]), Err(MetricsError::ZeroDimension));
     assert_eq!(
-        retrieval(&[1.0, 2.0, 3.0], 2, &[1])
-            .unwrap_err()
-            .to_string(),
-        "embeddings: 3 embedding values and 1 labels with dimension 2: \
+        retrieval(&[1.0], 0, &[1]),
+        refusal("the embedding dimension is 0: it must be at least 1")
+    );
+    assert_eq!(
+        retrieval(&[1.0, 2.0, 3.0], 2, &[1]),
+        refusal("3 values do not fill rows of 2")
+    );
+    assert_eq!(
+        retrieval(&[1.0; 6], 2, &[1]).unwrap_err().to_string(),
+        "embeddings: 6 embedding values and 1 labels with dimension 2: \
          give 2 values for each label, row by row"
     );
     assert!(retrieval(&[1.0; 4], 2, &[1, 1, 1]).is_err());
@@ -190,7 +220,7 @@ fn bad_embeddings_are_refused_with_what_and_where() {
     assert!(retrieval(&[], usize::MAX, &[1, 1]).is_err());
     assert_eq!(
         retrieval(&[], 2, &[]),
-        Err(MetricsError::NoEmbeddings { set: "embeddings" })
+        refusal("embeddings: no embeddings: give at least one")
     );
     assert_eq!(
         retrieval(&[1.0, 2.0, 3.0, f32::INFINITY], 2, &[1, 1])
@@ -200,7 +230,7 @@ fn bad_embeddings_are_refused_with_what_and_where() {
     );
     assert_eq!(
         retrieval(&[1.0, 2.0], 1, &[1, 2]),
-        Err(MetricsError::NoClassmates { labels: 2 })
+        refusal("all 2 labels differ: retrieval needs a class with at least two members")
     );
 }
 
@@ -215,6 +245,13 @@ fn refusals_say_whether_queries_or_references_are_at_fault() {
     );
     assert_eq!(
         precision_at_1_against(&point, &[1], &[], &[], 1),
-        Err(MetricsError::NoEmbeddings { set: "references" })
+        refusal("references: no embeddings: give at least one")
     );
+}
+
+#[test]
+fn probes_and_gallery_of_different_dimensions_are_refused() {
+    let [probes, gallery] = [1, 2].map(|dim| Embeddings::new(vec![1.0; 2], dim).unwrap());
+    let found = metrics::precision_at_1_against(&probes, &[1, 1], &gallery, &[1]);
+    assert_eq!(found, refusal("queries of dimension 1, references of 2"));
 }

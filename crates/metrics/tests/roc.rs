@@ -1,6 +1,6 @@
 //! Verification: the ROC curve and what is read off it, against values worked by hand.
 
-use metrics::{ErrorRate, MetricsError, OperatingPoint, Roc, Verification, is_same};
+use metrics::{ErrorRate, MetricsError, Roc, RocPoint, Verification, is_same};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -48,7 +48,7 @@ fn a_pair_at_the_threshold_is_the_same() {
 fn tied_pairs_make_one_step_of_the_curve() {
     // At 2 a same and a different pair are accepted together: no point lies between.
     let points: Vec<_> = roc(&[1.0, 2.0], &[2.0, 3.0]).points().collect();
-    let point = |threshold, far, tar: f64| OperatingPoint {
+    let point = |threshold, far, tar: f64| RocPoint {
         threshold,
         far,
         frr: 1.0 - tar,
@@ -270,7 +270,12 @@ fn bad_pairs_are_refused_with_what_and_where() {
         refusal(&[1.0, 2.0], &[true]).to_string(),
         "2 distances but 1 truths: give one truth for each pair's distance"
     );
-    assert_eq!(refusal(&[], &[]), MetricsError::NoPairs);
+    assert_eq!(
+        refusal(&[], &[]),
+        MetricsError::Pairs(
+            "no pairs: a ROC needs at least one same and one different pair".into()
+        )
+    );
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         assert_eq!(
             refusal(&[1.0, value, f32::NAN], &[true, false, true]).to_string(),
@@ -283,9 +288,9 @@ fn bad_pairs_are_refused_with_what_and_where() {
     );
     assert_eq!(
         refusal(&[1.0], &[true]),
-        MetricsError::OneKind {
-            same: true,
-            pairs: 1
-        }
+        MetricsError::Pairs(
+            "all 1 pairs are same pairs: a ROC needs at least one same and one different pair"
+                .into()
+        )
     );
 }

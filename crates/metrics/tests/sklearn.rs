@@ -1,6 +1,6 @@
 //! Agreement with scikit-learn, as `scripts/metrics-fixture.sh` recorded it.
 
-use metrics::{Roc, precision_at_1_against, retrieval};
+use metrics::{Embeddings, Roc, precision_at_1_against, retrieval};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -90,7 +90,8 @@ fn roc_auc_eer_and_best_accuracy_agree() {
 #[test]
 fn retrieval_agrees() {
     for case in fixture().retrieval {
-        let found = retrieval(&case.embeddings, case.dim, &case.labels).unwrap();
+        let embeddings = Embeddings::new(case.embeddings, case.dim).unwrap();
+        let found = retrieval(&embeddings, &case.labels).unwrap();
         assert_eq!(found.queries, case.queries, "{}", case.name);
         assert_close(&case.name, "P@1", found.p_at_1, case.p_at_1);
         assert_close(
@@ -107,11 +108,10 @@ fn retrieval_agrees() {
 fn precision_against_references_agrees() {
     for case in fixture().against {
         let found = precision_at_1_against(
-            &case.queries,
+            &Embeddings::new(case.queries, case.dim).unwrap(),
             &case.query_labels,
-            &case.references,
+            &Embeddings::new(case.references, case.dim).unwrap(),
             &case.reference_labels,
-            case.dim,
         );
         assert_close(&case.name, "P@1", found.unwrap(), case.p_at_1);
     }

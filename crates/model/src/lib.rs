@@ -19,5 +19,6 @@ pub mod weights;
 pub use activation::Activation;
 pub use conv_pool::{conv_pool, conv_pool_composed};
 pub use error::{ModelError, Result};
+pub use metrics::Calibration;
 pub use network::{Hidden, Network, NetworkConfig, Parameter, Role, Trunk};
-pub use weights::{Calibration, ModelFile, Preprocessing};
+pub use weights::{ModelFile, Preprocessing};

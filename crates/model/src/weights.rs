@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
+use metrics::Calibration;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorInfo, TensorView};
 use serde::de::DeserializeOwned;
@@ -43,20 +44,6 @@ pub struct Preprocessing {
     /// `None`, and absent from the file, where pictures are letterboxed whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ink_side: Option<u32>,
-}
-
-/// What the threshold was chosen by, enough to choose another: the error counts of held-out pairs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Calibration {
-    /// What the threshold was chosen for: `accuracy`, `eer` or `far=RATE`.
-    pub at: String,
-    /// Distances, ascending; a row of the two columns below for each.
-    pub distance: Vec<f32>,
-    /// How many pairs that show the same lie within the row's distance.
-    pub same: Vec<u64>,
-    /// How many pairs that show different things do.
-    pub different: Vec<u64>,
 }
 
 /// What a model file says besides the weights.

@@ -1,6 +1,7 @@
 //! Model files: what goes in comes out, and every damage is named.
 
 use candle_core::{DType, Device, Tensor};
+use metrics::OperatingPoint;
 use model::{Calibration, ModelError, ModelFile, Network, NetworkConfig, Preprocessing, weights};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -24,7 +25,7 @@ fn file() -> ModelFile {
         },
         threshold: Some(0.1 + 0.2),
         calibration: Some(Calibration {
-            at: "eer".into(),
+            at: OperatingPoint::EqualErrorRate,
             distance: vec![0.1, 1.0 / 3.0],
             same: vec![1, 1],
             different: vec![0, 2],

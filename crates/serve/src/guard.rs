@@ -1,8 +1,9 @@
 //! Keeps other web sites out.
 //!
-//! A page of another site can have its visitor's browser send a form here, and, by pointing a name
-//! of its own at 127.0.0.1 (DNS rebinding), read the answers too. So the `Host` has to be loopback
-//! where the server is, and a request with an `Origin` has to come from the very host it goes to.
+//! A page of another site can make its visitor's browser send a form to this server, and by pointing
+//! a name of its own at 127.0.0.1 (DNS rebinding) can read the answers too. So a server that listens
+//! on loopback only answers requests whose `Host` is loopback, and a request with an `Origin` must
+//! come from the host that it is sent to.
 
 use std::net::IpAddr;
 
@@ -12,14 +13,14 @@ use axum::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::refusal::Refusal;
+use crate::api_error::ApiError;
 
-/// Lets a request through, or not; `loopback` says whether the server listens on loopback alone.
+/// Lets a request through or refuses it; `loopback`: the server only listens on loopback.
 pub async fn guard(State(loopback): State<bool>, request: Request, next: Next) -> Response {
     let host = text(request.headers(), HOST).unwrap_or_default();
     if loopback && !is_loopback(host) {
         let why = "this service answers to localhost alone";
-        return Refusal::new(StatusCode::MISDIRECTED_REQUEST, why).into_response();
+        return ApiError::new(StatusCode::MISDIRECTED_REQUEST, why).into_response();
     }
     let foreign = text(request.headers(), ORIGIN).is_some_and(|origin| {
         origin
@@ -28,7 +29,7 @@ pub async fn guard(State(loopback): State<bool>, request: Request, next: Next) -
     });
     if foreign {
         let why = "requests from other sites' pages are refused";
-        return Refusal::new(StatusCode::FORBIDDEN, why).into_response();
+        return ApiError::new(StatusCode::FORBIDDEN, why).into_response();
     }
     next.run(request).await
 }
@@ -37,7 +38,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a `Host` header names this machine's loopback, with whatever port.
+/// Whether a `Host` header names this machine's loopback, with or without a port.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or("", |(name, _)| name),

@@ -1,17 +1,18 @@
-//! A web service and a page about two pictures: do they show the same thing?
+//! A web service, with a page to try it on, that compares pictures: do two show the same thing?
 //!
-//! A [`Judge`] knows the answers; a [`Server`] asks it over HTTP, within [`Limits`]. The routes are
-//! described by `GET /openapi.json`.
+//! A [`Judge`] has the answers. A [`Server`] puts it on HTTP, within [`Limits`]. `GET /openapi.json`
+//! describes the routes.
 
+mod api_error;
 mod guard;
 mod judge;
 mod limits;
 mod page;
-mod refusal;
 mod routes;
 mod server;
 mod upload;
 
-pub use judge::{Judge, JudgeError, Map, Model, Neighbour, Seen, Verdict};
+pub use judge::{Judge, JudgeError, Map, Model, Seen};
 pub use limits::Limits;
+pub use metrics::Verdict;
 pub use server::{ServeError, Server};

@@ -1,26 +1,26 @@
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-/// What one client, or all of them together, may take.
+/// How much a client, or all clients together, may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of a request's body.
+    /// Bytes in a request's body.
     pub body: usize,
-    /// Bytes of the bodies that are held at a time; further requests wait.
+    /// Bytes of request bodies in memory at a time; further requests wait.
     pub held: usize,
     /// Pictures in a request for embeddings.
     pub pictures: usize,
-    /// Connections at a time; further ones wait to be accepted.
+    /// Open connections; further ones wait to be accepted.
     pub connections: usize,
-    /// Requests that are computed at a time; further ones wait.
+    /// Requests computed at a time; further ones wait.
     pub computing: usize,
-    /// How long a request's head may take to come, and a connection may lie idle.
+    /// How long a request's head may take to arrive, and a connection may be idle.
     pub head: Duration,
-    /// How long a request's body may take to come.
+    /// How long a request's body may take to arrive.
     pub upload: Duration,
-    /// How long a request waits for its turn.
+    /// How long a request may wait for its turn.
     pub wait: Duration,
-    /// How long requests in hand are given to finish when the server stops.
+    /// How long running requests may take to finish when the server stops.
     pub stopping: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The page: three files that the program carries, and that fetch nothing from elsewhere.
+//! The page: three files inside the program, which load nothing from elsewhere.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;

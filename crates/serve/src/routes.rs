@@ -1,4 +1,4 @@
-//! What can be asked, and who answers.
+//! The routes and their handlers.
 
 use std::sync::Arc;
 
@@ -11,32 +11,33 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router, middleware};
+use metrics::{Verdict, is_same};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::api_error::ApiError;
 use crate::guard::guard;
-use crate::judge::{Judge, JudgeError, Neighbour, Seen, Verdict};
+use crate::judge::{Judge, JudgeError, Model, Seen};
 use crate::limits::Limits;
 use crate::page;
-use crate::refusal::Refusal;
 use crate::upload::{ROOM_UNIT, Upload};
 
-/// Neighbours that a search gives, and the most it can be asked for.
+/// Neighbours that a search returns unless asked for another number, and the most it can be asked for.
 const NEIGHBOURS: usize = 5;
 const MOST_NEIGHBOURS: usize = 100;
 
-/// Nothing from elsewhere, no frames, no forms; pictures that the page itself has made or been given.
+/// Nothing from elsewhere, no frames, no forms; only pictures that the page has made or been given.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What every answer needs.
+/// What every handler needs.
 #[derive(Clone)]
 pub struct Service {
     pub judge: Arc<dyn Judge>,
     pub limits: Arc<Limits>,
-    /// For the bodies held, in [`ROOM_UNIT`] bytes.
+    /// For request bodies in memory, in units of [`ROOM_UNIT`] bytes.
     pub room: Arc<Semaphore>,
     computing: Arc<Semaphore>,
 }
@@ -52,25 +53,24 @@ impl Service {
         }
     }
 
-    /// Asks the judge, on a thread that may compute, when it is this request's turn.
+    /// Asks the judge when it is this request's turn, on a thread that may block.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&dyn Judge) -> Result<T, JudgeError> + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, ApiError> {
         let turn = timeout(self.limits.wait, self.computing.clone().acquire_owned());
-        let turn = turn.await.map_err(|_| Refusal::busy())?;
-        let turn = turn.map_err(|_| Refusal::busy())?;
+        let turn = turn.await.map_err(|_| ApiError::busy())?;
+        let turn = turn.map_err(|_| ApiError::busy())?;
         let judge = Arc::clone(&self.judge);
         let asked = tokio::task::spawn_blocking(move || {
             let answer = question(&*judge);
-            // Here and not where the answer is awaited: a client that has left does not stop the
-            // computing.
+            // Not where the answer is awaited: the computation goes on after a client has left.
             drop(turn);
             answer
         });
         match asked.await {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(Refusal::new(
+            Err(_) => Err(ApiError::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the judge failed on this request; its message is where the service was started",
             )),
@@ -121,17 +121,17 @@ async fn with_headers(mut response: Response) -> Response {
     response
 }
 
-async fn unknown(uri: Uri) -> Refusal {
+async fn unknown(uri: Uri) -> ApiError {
     let why = format!(
         "there is no {}; GET /openapi.json tells what there is",
         uri.path()
     );
-    Refusal::new(StatusCode::NOT_FOUND, why)
+    ApiError::new(StatusCode::NOT_FOUND, why)
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let why = format!("{} does not take {method}", uri.path());
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, why)
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, why)
 }
 
 async fn openapi() -> impl IntoResponse {
@@ -143,10 +143,10 @@ async fn health(State(service): State<Service>) -> impl IntoResponse {
     Json(json!({ "status": "ok", "model": service.judge.model() }))
 }
 
-async fn map(State(service): State<Service>) -> Result<Response, Refusal> {
+async fn map(State(service): State<Service>) -> Result<Response, ApiError> {
     match service.judge.map() {
         Some(map) => Ok(Json(map).into_response()),
-        None => Err(Refusal::new(
+        None => Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "there is no map: the run folder has no embeddings.tsv and metadata.tsv",
         )),
@@ -164,7 +164,7 @@ struct Verified {
 async fn verify(
     State(service): State<Service>,
     request: Request,
-) -> Result<Json<Verified>, Refusal> {
+) -> Result<Json<Verified>, ApiError> {
     let mut upload = Upload::read(&service, request, 2).await?;
     upload.pictures.sort();
     let names: Vec<&str> = upload
@@ -173,13 +173,13 @@ async fn verify(
         .map(|(name, _)| name.as_str())
         .collect();
     if names != ["a", "b"] {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             format!("send two pictures, as the fields a and b; the request has {names:?}"),
         ));
     }
     let verified = service.ask(move |judge| {
-        let mut seen = judge.look(&upload.pictures)?.into_iter();
+        let mut seen = judge.embed(&upload.pictures)?.into_iter();
         let (Some(a), Some(b)) = (seen.next(), seen.next()) else {
             return Err(JudgeError::Failed(
                 "two pictures were not seen as two".into(),
@@ -199,13 +199,13 @@ struct Embeddings {
 async fn embed(
     State(service): State<Service>,
     request: Request,
-) -> Result<Json<Embeddings>, Refusal> {
+) -> Result<Json<Embeddings>, ApiError> {
     let upload = Upload::read(&service, request, service.limits.pictures).await?;
     if upload.pictures.is_empty() {
         let why = "send one picture or more, a field each";
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, why));
     }
-    let pictures = service.ask(move |judge| judge.look(&upload.pictures));
+    let pictures = service.ask(move |judge| judge.embed(&upload.pictures));
     Ok(Json(Embeddings {
         pictures: pictures.await?,
     }))
@@ -219,35 +219,52 @@ struct SearchQuery {
 #[derive(Serialize)]
 struct Found {
     query: Seen,
-    neighbours: Vec<Neighbour>,
+    neighbours: Vec<Hit>,
+}
+
+/// A picture of the gallery near the query.
+#[derive(Serialize)]
+struct Hit {
+    name: String,
+    distance: f32,
+    same: bool,
 }
 
 async fn search(
     State(service): State<Service>,
     query: Result<Query<SearchQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
-) -> Result<Json<Found>, Refusal> {
+) -> Result<Json<Found>, ApiError> {
     let count = query
         .ok()
         .map(|Query(query)| query.count.unwrap_or(NEIGHBOURS))
         .filter(|count| (1..=MOST_NEIGHBOURS).contains(count))
         .ok_or_else(|| {
             let why = format!("count is a whole number from 1 to {MOST_NEIGHBOURS}");
-            Refusal::new(StatusCode::BAD_REQUEST, why)
+            ApiError::new(StatusCode::BAD_REQUEST, why)
         })?;
-    if service.judge.model().gallery == 0 {
+    let Model {
+        gallery, threshold, ..
+    } = service.judge.model();
+    if gallery == 0 {
         let why = "there is no gallery to search; start the service with --gallery DIR";
-        return Err(Refusal::new(StatusCode::NOT_FOUND, why));
+        return Err(ApiError::new(StatusCode::NOT_FOUND, why));
     }
     let upload = Upload::read(&service, request, 1).await?;
     let found = service.ask(move |judge| {
-        let Some(query) = judge.look(&upload.pictures)?.into_iter().next() else {
+        let Some(query) = judge.embed(&upload.pictures)?.into_iter().next() else {
             return Ok(None);
         };
-        let neighbours = judge.nearest(&query.embedding, count)?;
+        let hit = |(name, distance)| Hit {
+            same: is_same(distance, threshold),
+            name,
+            distance,
+        };
+        let nearest = judge.nearest(&query.embedding, count)?;
+        let neighbours = nearest.into_iter().map(hit).collect();
         Ok(Some(Found { query, neighbours }))
     });
-    let no_picture = || Refusal::new(StatusCode::BAD_REQUEST, "send a picture, as a field");
+    let no_picture = || ApiError::new(StatusCode::BAD_REQUEST, "send a picture, as a field");
     Ok(Json(found.await?.ok_or_else(no_picture)?))
 }
 

@@ -1,4 +1,4 @@
-//! The server: connections in, answers out, until it is told to stop.
+//! The server: accepts connections until it is told to stop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,26 +18,26 @@ use crate::judge::Judge;
 use crate::limits::Limits;
 use crate::routes::{Service, router};
 
-/// How often the wish to stop is looked for.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often to check whether to stop.
+const POLL: Duration = Duration::from_millis(50);
 
-/// Why there is no service.
+/// Why a server can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken, or not this machine's, or not this user's to take.
+    /// The address is in use, isn't this machine's, or needs rights that the user lacks.
     #[error("cannot listen on {address}")]
     Listen {
-        /// What was asked for.
+        /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// Why.
         source: io::Error,
     },
-    /// No threads to serve with.
+    /// The system refused to start threads.
     #[error("cannot start the service's threads")]
     Threads(#[source] io::Error),
 }
 
-/// A server that listens.
+/// A server that is listening.
 pub struct Server {
     runtime: Runtime,
     listener: TcpListener,
@@ -46,11 +46,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `address`, with port 0 on any free port. Where it is a loopback address, requests
-    /// to other hosts are refused.
+    /// Listens on `address`; port 0 means any free port. On a loopback address, requests to other
+    /// hosts are refused.
     ///
     /// # Errors
-    /// [`ServeError`]
+    /// [`ServeError`] if it can't listen there, or can't start threads.
     pub fn listen(
         address: SocketAddr,
         judge: impl Judge,
@@ -78,8 +78,8 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop` gives true. Then no more connections are accepted, and requests in hand
-    /// are finished, within [`Limits::stopping`].
+    /// Serves until `stop` returns true. Then it accepts no more connections, and gives running
+    /// requests [`Limits::stopping`] to finish.
     pub fn run(self, stop: impl Fn() -> bool) {
         let limits = Arc::clone(&self.service.limits);
         let router = router(self.service, self.address.ip().is_loopback());
@@ -92,15 +92,15 @@ impl Server {
 
         self.runtime.block_on(async {
             while !stop() {
-                let place = timeout(LOOK, connections.clone().acquire_owned()).await;
+                let place = timeout(POLL, connections.clone().acquire_owned()).await;
                 let Ok(Ok(place)) = place else {
                     continue;
                 };
-                let stream = match timeout(LOOK, self.listener.accept()).await {
+                let stream = match timeout(POLL, self.listener.accept()).await {
                     Ok(Ok((stream, _))) => stream,
                     // The client has left already, or the system has no file descriptors left.
                     Ok(Err(_)) => {
-                        sleep(LOOK).await;
+                        sleep(POLL).await;
                         continue;
                     }
                     Err(_) => continue,
@@ -109,7 +109,7 @@ impl Server {
                 let connection = http.serve_connection(TokioIo::new(stream), answers.clone());
                 let connection = graceful.watch(connection);
                 tokio::spawn(async move {
-                    // A client that breaks off or speaks no HTTP is its own concern.
+                    // A client that breaks off or doesn't speak HTTP is no concern of ours.
                     let _ = connection.await;
                     drop(place);
                 });

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
-use serve::{Judge, JudgeError, Limits, Map, Model, Neighbour, Seen, Server, Verdict};
+use serve::{Judge, JudgeError, Limits, Map, Model, Seen, Server, Verdict};
 
 /// Sees a picture as the number its bytes spell.
 struct Arithmetic {
@@ -27,7 +27,7 @@ impl Judge for Arithmetic {
         }
     }
 
-    fn look(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError> {
+    fn embed(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError> {
         thread::sleep(self.takes);
         let see = |(name, bytes): &(String, Vec<u8>)| {
             let number = std::str::from_utf8(bytes)
@@ -57,14 +57,13 @@ impl Judge for Arithmetic {
         })
     }
 
-    fn nearest(&self, embedding: &[f32], count: usize) -> Result<Vec<Neighbour>, JudgeError> {
-        let neighbour = |number: u8| Neighbour {
-            name: number.to_string(),
-            distance: (f32::from(number) - embedding[0]).abs(),
-            same: false,
+    fn nearest(&self, embedding: &[f32], count: usize) -> Result<Vec<(String, f32)>, JudgeError> {
+        let neighbour = |number: u8| {
+            let distance = (f32::from(number) - embedding[0]).abs();
+            (number.to_string(), distance)
         };
         let mut found: Vec<_> = (0..3).map(neighbour).collect();
-        found.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+        found.sort_by(|a, b| a.1.total_cmp(&b.1));
         found.truncate(count);
         Ok(found)
     }

@@ -65,9 +65,10 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let made = network::verifier(1);
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), weights::to_bytes(made.net(), made.model())?)?;
-    let openings = (0..OPENINGS).map(|_| seconds(|| Ok(Verifier::open(file.path())?)));
+    let openings =
+        (0..OPENINGS).map(|_| seconds(|| Ok(Verifier::open(file.path(), &Device::Cpu)?)));
     let openings: Vec<f64> = openings.collect::<std::result::Result<_, _>>()?;
-    let verifier = Verifier::open(file.path())?;
+    let verifier = Verifier::open(file.path(), &Device::Cpu)?;
 
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let picture = |_| Picture {

@@ -2,14 +2,14 @@
 
 use std::error::Error;
 
-use verifier::Verifier;
+use verifier::{Device, Verifier};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [run, a, b] = &arguments[..] else {
         return Err("name a run folder or model file and two pictures".into());
     };
-    let verifier = Verifier::open(run)?;
+    let verifier = Verifier::open(run, &Device::Cpu)?;
     let verdict = verifier.verify(&verifier.read(a)?, &verifier.read(b)?)?;
     println!("{verdict:?}");
     Ok(())

@@ -1,69 +1,52 @@
-//! The nearest of many pictures.
-
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use metrics::euclidean;
-use rayon::prelude::*;
+use metrics::{Embeddings, Neighbour};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
-use serde::Serialize;
 
-use crate::{Embeddings, Result, Verifier, VerifierError};
+use crate::{Result, Verifier, VerifierError};
 
 const KIND: &str = "gallery";
 /// Pictures read at once.
 const READ: usize = 4096;
 const FORMAT_VERSION: &str = "1.0";
 
-/// Embeddings with a name each, to be searched.
+/// Pictures to search: a name and an embedding each.
 ///
-/// A search compares with every row, so it is exact.
+/// A search compares with every embedding, so it is exact.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gallery {
     names: Vec<String>,
     embeddings: Embeddings,
     /// The network's fingerprint.
     model: String,
-    /// What tells whether the picture is still the one embedded; empty if nothing does.
+    /// Size and time of change of each picture when it was embedded; empty if not known.
     stamps: Vec<String>,
 }
 
-/// A picture of a gallery, as a search finds it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Neighbour {
-    /// Its place in the gallery, from 0.
-    pub index: usize,
-    /// Its name.
-    pub name: String,
-    /// Its distance from the query.
-    pub distance: f32,
-}
-
 impl Gallery {
-    /// Takes a name for each embedding, all of `verifier`'s network.
+    /// Takes the embeddings (N, D) of `verifier`'s network and a name for each.
     ///
     /// # Errors
-    /// [`VerifierError::Names`] unless there is one for each; [`VerifierError::Rows`] if the
-    /// embeddings are of another dimension than the network's.
+    /// [`VerifierError::Input`] unless there is a name for each, and D is the network's.
     pub fn new(verifier: &Verifier, names: Vec<String>, embeddings: Embeddings) -> Result<Self> {
         let stamps = vec![String::new(); names.len()];
         Self::with_stamps(verifier, names, stamps, embeddings)
     }
 
-    /// The pictures in a folder and its sub-folders, under their paths from there on.
+    /// The pictures in a folder and its sub-folders, each named by its path within the folder.
     ///
-    /// A picture that `known` has with the same size and time of change is taken from it. Files whose
-    /// names do not end as pictures' do are left out; links to folders are not followed. Returns the
-    /// number of pictures that had to be embedded, too.
+    /// A picture that `known` has with the same size and time of change is taken from there. Files
+    /// whose extension is no picture's are skipped, and links to folders are not followed. Also
+    /// returns the number of pictures that had to be embedded.
     ///
     /// # Errors
-    /// [`VerifierError::Folder`] if the folder cannot be read, [`VerifierError::NoPictures`] if it has
-    /// none, and those of [`Verifier::read_all`].
+    /// [`VerifierError::File`] if the folder can't be read, [`VerifierError::Gallery`] if it has no
+    /// pictures, and those of [`Verifier::read_all`].
     pub fn of_folder(
         verifier: &Verifier,
         folder: &Path,
@@ -71,9 +54,7 @@ impl Gallery {
     ) -> Result<(Self, usize)> {
         let found = pictures_in(folder)?;
         if found.is_empty() {
-            return Err(VerifierError::NoPictures {
-                path: folder.into(),
-            });
+            return Err(wrong(folder, "has no pictures in it"));
         }
         let known = known.filter(|known| verifier.fingerprint().is_ok_and(|f| f == known.model));
         let known: HashMap<_, _> = known
@@ -114,16 +95,18 @@ impl Gallery {
         embeddings: Embeddings,
     ) -> Result<Self> {
         if embeddings.dimension() != verifier.dimension() {
-            return Err(VerifierError::Rows {
-                values: embeddings.values().len(),
-                dimension: verifier.dimension(),
-            });
+            return Err(VerifierError::Input(format!(
+                "embeddings of {} numbers, the network's have {}",
+                embeddings.dimension(),
+                verifier.dimension()
+            )));
         }
         if names.len() != embeddings.len() {
-            return Err(VerifierError::Names {
-                names: names.len(),
-                embeddings: embeddings.len(),
-            });
+            return Err(VerifierError::Input(format!(
+                "{} names for {} embeddings: give one for each",
+                names.len(),
+                embeddings.len()
+            )));
         }
         Ok(Self {
             names,
@@ -133,12 +116,12 @@ impl Gallery {
         })
     }
 
-    /// Number of pictures.
+    /// Number of pictures, N.
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -153,54 +136,22 @@ impl Gallery {
         &self.embeddings
     }
 
-    /// The `k` nearest to `query` (D,), the nearest first and of equally near ones the first; fewer
-    /// if the gallery has fewer.
+    /// The names of the `k` pictures nearest to `probe` (D,), as [`Embeddings::nearest`] ranks them,
+    /// with their places in the gallery and distances.
     ///
     /// # Errors
-    /// [`VerifierError::Query`] if the query is of another dimension or not finite.
-    pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Neighbour>> {
-        let dimension = self.embeddings.dimension();
-        if query.len() != dimension {
-            return Err(VerifierError::Query {
-                problem: format!("has {} numbers, the gallery {dimension}", query.len()),
-            });
-        }
-        if let Some(value) = query.iter().find(|value| !value.is_finite()) {
-            return Err(VerifierError::Query {
-                problem: format!("has the number {value}"),
-            });
-        }
-        // Rows to a task: some microseconds of work.
-        const ROWS: usize = 1024;
-        let nearer = |a: &(usize, f32), b: &(usize, f32)| -> Ordering {
-            a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))
-        };
-        let mut found: Vec<(usize, f32)> = self
-            .embeddings
-            .values()
-            .par_chunks_exact(dimension)
-            .with_min_len(ROWS)
-            .map(|row| euclidean(query, row))
-            .enumerate()
-            .collect();
-        if (1..found.len()).contains(&k) {
-            found.select_nth_unstable_by(k, nearer);
-        }
-        found.truncate(k);
-        found.sort_unstable_by(nearer);
-        let neighbour = |(index, distance)| Neighbour {
-            index,
-            name: self.names[index].clone(),
-            distance,
-        };
-        Ok(found.into_iter().map(neighbour).collect())
+    /// [`VerifierError::Input`] if the probe has another dimension or a number that is not finite.
+    pub fn search(&self, probe: &[f32], k: usize) -> Result<Vec<(&str, Neighbour)>> {
+        let found = self.embeddings.nearest(probe, k)?;
+        let named = |found: Neighbour| (self.names[found.index].as_str(), found);
+        Ok(found.into_iter().map(named).collect())
     }
 
     /// The bytes of a gallery file: safetensors with `embeddings` (N, D) f32; the header has the
     /// names, the model's fingerprint and the format's version.
     ///
     /// # Errors
-    /// None that a gallery can cause; safetensors' own are passed on.
+    /// [`VerifierError::Gallery`] if safetensors refuses to write it, which no gallery is known to cause.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let json = |strings: &[String]| serde_json::to_string(strings).unwrap_or_default();
         let data: Vec<u8> = self
@@ -219,10 +170,7 @@ impl Gallery {
         ]);
         TensorView::new(Dtype::F32, shape, &data)
             .and_then(|view| serialize([("embeddings", view)], Some(header)))
-            .map_err(|error| VerifierError::Gallery {
-                path: "in memory".into(),
-                problem: format!("cannot be put together: {error}"),
-            })
+            .map_err(|error| wrong("in memory", format!("cannot be put together: {error}")))
     }
 
     /// Writes the gallery to a file, whole or not at all, and its folder if need be.
@@ -232,52 +180,43 @@ impl Gallery {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let bytes = self.to_bytes()?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let write = || {
-            fs::create_dir_all(folder)?;
-            let mut builder = tempfile::Builder::new();
-            builder.prefix(".writing-");
-            // A temporary file is its owner's alone; a gallery is as readable as any new file.
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let mut file = builder.tempfile_in(folder)?;
-            file.write_all(&bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|source| VerifierError::File {
-            path: path.into(),
-            source,
-        })
+        files::write_whole(path, &bytes).map_err(failed("write the gallery", path))
     }
 
-    /// Reads a gallery that `verifier`'s network has made.
+    /// Reads a gallery made with `verifier`'s network.
     ///
     /// # Errors
-    /// [`VerifierError::File`] if it cannot be read, [`VerifierError::Gallery`] if it is no gallery
-    /// or damaged, [`VerifierError::OtherModel`] if another network has made it.
+    /// [`VerifierError::File`] if it can't be read, [`VerifierError::Gallery`] if it is no gallery, is
+    /// damaged or was made with another network.
     pub fn open(path: impl AsRef<Path>, verifier: &Verifier) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| VerifierError::File {
-            path: path.into(),
-            source,
-        })?;
-        let gallery = parse(&bytes).map_err(|problem| VerifierError::Gallery {
-            path: path.into(),
-            problem,
-        })?;
+        let bytes = fs::read(path).map_err(failed("read the gallery", path))?;
+        let gallery = parse(&bytes).map_err(|problem| wrong(path, problem))?;
         if gallery.model != verifier.fingerprint()? {
-            return Err(VerifierError::OtherModel { path: path.into() });
+            let problem = "was made with another model: delete it, or name another file";
+            return Err(wrong(path, problem));
         }
         Ok(gallery)
     }
 }
 
-/// The pictures' paths from `folder` on, sorted, each with its size and time of change.
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VerifierError {
+    let path = path.into();
+    move |source| VerifierError::File {
+        action,
+        path,
+        source,
+    }
+}
+
+fn wrong(path: impl AsRef<Path>, problem: impl Into<String>) -> VerifierError {
+    VerifierError::Gallery {
+        path: path.as_ref().into(),
+        problem: problem.into(),
+    }
+}
+
+/// The pictures' paths within `folder`, sorted, each with its size and time of change.
 fn pictures_in(folder: &Path) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -302,16 +241,13 @@ fn pictures_in(folder: &Path) -> Result<Vec<(String, String)>> {
             }
             Ok(())
         };
-        look().map_err(|source| VerifierError::Folder {
-            path: next.clone(),
-            source,
-        })?;
+        look().map_err(failed("look into", &next))?;
     }
     found.sort();
     Ok(found)
 }
 
-/// A gallery, or what is wrong with the bytes.
+/// The gallery in a file's bytes, or what is wrong with them.
 fn parse(bytes: &[u8]) -> std::result::Result<Gallery, String> {
     let damaged = |error| format!("is damaged or no gallery: {error}");
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;

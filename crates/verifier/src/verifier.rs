@@ -1,28 +1,23 @@
-//! Verdicts on pictures.
-
 use std::path::Path;
 use std::sync::OnceLock;
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use data::{
     Compose, Framing, ImageShape, LabelledImages, Picture, TransformConfig, batch_of,
     picture_from_bytes, read_picture,
 };
-use metrics::{OperatingRule, Roc, RocColumns, euclidean, is_same};
+use metrics::{Embeddings, OperatingPoint, Roc, Verdict};
 use model::{ModelFile, Network, weights};
 use rayon::prelude::*;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Embeddings, Result, VerifierError};
-
-/// Pictures embedded at once: a few MB of activations.
-const BATCH: usize = 256;
+use crate::embed::in_batches;
+use crate::{Result, VerifierError};
 
 /// A trained network, ready to compare pictures.
 ///
-/// The same pictures given together get the same bits from any number of threads. How many are given
-/// together decides how the matrix products are cut, and so the last bits.
+/// The same pictures given together get the same bits from any number of threads. How many pictures
+/// are embedded together decides how the matrix products are cut, and so the last bits.
 #[derive(Debug)]
 pub struct Verifier {
     net: Network,
@@ -33,45 +28,31 @@ pub struct Verifier {
     fingerprint: OnceLock<String>,
 }
 
-/// What is said of two pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The Euclidean distance of their embeddings.
-    pub distance: f32,
-    /// The largest distance at which pictures count as the same.
-    pub threshold: f64,
-    /// Whether they show the same.
-    pub same: bool,
-    /// How often held-out pictures of different things passed for the same at this threshold, in
-    /// [0, 1]; `None` if the model does not say.
-    pub far_at_threshold: Option<f64>,
-}
-
 impl Verifier {
-    /// Opens a run folder, or the model file itself, on the CPU.
+    /// Opens a run folder, or a model file, on `device`.
     ///
     /// # Errors
-    /// [`VerifierError::NoModel`] for a folder without a model, and [`VerifierError::Model`], which
-    /// names the file, for one that is missing, damaged or of a newer format;
+    /// [`VerifierError::NoModel`] for a folder without a model; [`VerifierError::Model`], which names
+    /// the file, for a model that is missing, damaged or of a newer format;
     /// [`VerifierError::Calibration`] if its calibration makes no sense.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let path = path.as_ref();
-        let file = match path.is_dir() {
-            true => path.join("model.safetensors"),
-            false => path.into(),
-        };
-        if path.is_dir() && !file.is_file() {
+        if !path.is_dir() {
+            let (net, file) = weights::open(path, device)?;
+            return Self::new(net, file);
+        }
+        let file = path.join("model.safetensors");
+        if !file.is_file() {
             return Err(VerifierError::NoModel { path: path.into() });
         }
-        let (net, file) = weights::open(&file, &Device::Cpu)?;
-        Self::new(net, file)
+        Self::open(file, device)
     }
 
-    /// Takes a network with what its file says, on the network's device.
+    /// Takes a network, on the device it is on, and what its model file says.
     ///
     /// # Errors
     /// [`VerifierError::Calibration`] if the calibration makes no sense, [`VerifierError::Picture`]
-    /// if the network takes no pictures.
+    /// if no picture has the shape of the network's input.
     pub fn new(net: Network, file: ModelFile) -> Result<Self> {
         let shape = ImageShape::try_from(net.config().input)?;
         let p = &file.preprocessing;
@@ -81,13 +62,7 @@ impl Verifier {
             std: p.std,
             ..Default::default()
         };
-        let roc = file.calibration.as_ref().map(|c| {
-            Roc::from_columns(&RocColumns {
-                distance: c.distance.clone(),
-                same: c.same.clone(),
-                different: c.different.clone(),
-            })
-        });
+        let roc = file.calibration.as_ref().map(Roc::from_calibration);
         Ok(Self {
             transform: transform.evaluation(),
             shape,
@@ -98,32 +73,39 @@ impl Verifier {
         })
     }
 
-    /// With a threshold of your own.
+    /// Replaces the model's threshold.
     ///
     /// # Errors
-    /// [`VerifierError::Threshold`] unless it is finite and at least 0.
+    /// [`VerifierError::Input`] unless it is finite and at least 0.
     pub fn with_threshold(mut self, threshold: f64) -> Result<Self> {
         if !(threshold.is_finite() && threshold >= 0.0) {
-            return Err(VerifierError::Threshold { found: threshold });
+            return Err(VerifierError::Input(format!(
+                "the threshold is {threshold}: a distance is finite and at least 0"
+            )));
         }
         self.file.threshold = Some(threshold);
         Ok(self)
     }
 
-    /// With the threshold that another operating point has on the model's held-out pairs.
+    /// Replaces the model's threshold with that of another operating point, by the pairs that the
+    /// model was calibrated on.
     ///
     /// # Errors
-    /// [`VerifierError::NoCalibration`] for a model file of format 1.0, which has no such pairs;
-    /// [`VerifierError::Calibration`] if they are too few for the point.
-    pub fn at(mut self, rule: OperatingRule) -> Result<Self> {
+    /// [`VerifierError::Calibration`] for a model file of format 1.0, which does not have these pairs,
+    /// or if they are too few for the operating point.
+    pub fn at(mut self, point: OperatingPoint) -> Result<Self> {
         let calibration = self.file.calibration.as_mut();
         let (Some(roc), Some(calibration)) = (&self.roc, calibration) else {
-            return Err(VerifierError::NoCalibration);
+            return Err(VerifierError::Calibration(
+                "the model does not have its held-out pairs' distances, as models of format 1.1 do: \
+                 only its own threshold can be used; train again, or give a threshold"
+                    .into(),
+            ));
         };
-        // The model's own is from all pairs, and the rows kept are of some.
-        if calibration.at != rule.to_string() {
-            self.file.threshold = Some(rule.threshold(roc)?.max(0.0));
-            calibration.at = rule.to_string();
+        // The model's own threshold was chosen on all pairs; its calibration keeps some of them.
+        if calibration.at != point {
+            self.file.threshold = Some(point.threshold(roc)?);
+            calibration.at = point;
         }
         Ok(self)
     }
@@ -133,7 +115,7 @@ impl Verifier {
         self.net.config().embedding
     }
 
-    /// The largest distance at which pictures count as the same; `None` before calibration.
+    /// The largest distance that counts as the same; `None` before calibration.
     pub fn threshold(&self) -> Option<f64> {
         self.file.threshold
     }
@@ -143,12 +125,12 @@ impl Verifier {
         &self.net
     }
 
-    /// What the model file says besides the weights.
+    /// What the model file says beside the weights.
     pub fn model(&self) -> &ModelFile {
         &self.file
     }
 
-    /// The ROC of the model's held-out pairs; `None` for a model file of format 1.0.
+    /// The ROC of the pairs that the model was calibrated on; `None` for a model file of format 1.0.
     pub fn calibration(&self) -> Option<&Roc> {
         self.roc.as_ref()
     }
@@ -158,11 +140,11 @@ impl Verifier {
         self.shape
     }
 
-    /// What tells this network from any other: SHA-256 of its weights, configuration and
-    /// preprocessing, in hexadecimal. The threshold does not count.
+    /// Identifies the network: SHA-256 of its weights, configuration and preprocessing, in
+    /// hexadecimal. The threshold does not count.
     ///
     /// # Errors
-    /// Whatever the network's device reports.
+    /// [`VerifierError::Model`] if the network's device fails.
     pub fn fingerprint(&self) -> Result<&str> {
         if let Some(known) = self.fingerprint.get() {
             return Ok(known);
@@ -190,7 +172,8 @@ impl Verifier {
     /// Reads many picture files, on all cores.
     ///
     /// # Errors
-    /// [`VerifierError::Pictures`], which names every file that cannot be used.
+    /// [`VerifierError::Picture`] or, for several files that can't be used,
+    /// [`VerifierError::Pictures`], which names each.
     pub fn read_all<P: AsRef<Path> + Sync>(&self, paths: &[P]) -> Result<Vec<Picture>> {
         let read = |path: &P| read_picture(path.as_ref(), self.shape, self.framing());
         let read: Vec<_> = paths.par_iter().map(read).collect();
@@ -205,11 +188,11 @@ impl Verifier {
         match problems.len() {
             0 => Ok(pictures),
             1 => Err(problems.remove(0).into()),
-            _ => Err(VerifierError::Pictures { problems }),
+            _ => Err(VerifierError::Pictures(problems)),
         }
     }
 
-    /// As [`read`](Self::read), of a picture file's bytes; errors call it `name`.
+    /// As [`read`](Self::read), from the bytes of a picture file; errors call it `name`.
     ///
     /// # Errors
     /// [`VerifierError::Picture`].
@@ -222,69 +205,60 @@ impl Verifier {
         self.file.preprocessing.ink_side.into()
     }
 
-    /// Whether two pictures show the same.
+    /// Compares two pictures.
     ///
     /// # Errors
-    /// [`VerifierError::NoThreshold`] before calibration; [`VerifierError::OtherPicture`] for a
-    /// picture that another network's verifier has read.
+    /// Those of [`embed`](Self::embed) and [`verdict`](Self::verdict).
     pub fn verify(&self, a: &Picture, b: &Picture) -> Result<Verdict> {
         let embeddings = self.embed(&[a, b])?;
-        let (a, b) = embeddings.values().split_at(self.dimension());
-        self.verdict(euclidean(a, b))
+        self.verdict(embeddings.row(0), embeddings.row(1))
     }
 
-    /// The verdict at a distance of two embeddings.
+    /// Compares two embeddings, (D,) each.
     ///
     /// # Errors
-    /// [`VerifierError::NoThreshold`] before calibration.
-    pub fn verdict(&self, distance: f32) -> Result<Verdict> {
-        let threshold = self.threshold().ok_or(VerifierError::NoThreshold)?;
-        Ok(Verdict {
-            distance,
-            threshold,
-            same: is_same(distance, threshold),
-            far_at_threshold: self.roc.as_ref().map(|roc| roc.far_at(threshold)),
+    /// [`VerifierError::Calibration`] if the model has no threshold.
+    pub fn verdict(&self, a: &[f32], b: &[f32]) -> Result<Verdict> {
+        let threshold = self.threshold().ok_or_else(|| {
+            VerifierError::Calibration(
+                "the model has no threshold: its run was not finished; choose one with \
+                 `with_threshold`"
+                    .into(),
+            )
+        })?;
+        Ok(Verdict::new(a, b, threshold, self.roc.as_ref()))
+    }
+
+    /// The embedding of each picture, in order; many at once are several times as fast as one by one.
+    ///
+    /// # Errors
+    /// Those of [`input`](Self::input), and [`VerifierError::Model`] if the network's device fails.
+    pub fn embed<P: AsRef<Picture>>(&self, pictures: &[P]) -> Result<Embeddings> {
+        in_batches(&self.net, pictures.len(), |batch| {
+            self.input(&pictures[batch])
         })
     }
 
     /// The network's input for pictures, (N, C, H, W): scaled and normalised.
     ///
     /// # Errors
-    /// [`VerifierError::OtherPicture`].
+    /// [`VerifierError::Input`] for a picture that was read for another network.
     pub fn input<P: AsRef<Picture>>(&self, pictures: &[P]) -> Result<Vec<f32>> {
         let expected = self.shape.values();
         let mut pixels = Vec::with_capacity(pictures.len() * expected);
         for (index, picture) in pictures.iter().enumerate() {
-            let picture = picture.as_ref();
-            if picture.pixels.len() != expected {
-                return Err(VerifierError::OtherPicture {
-                    index,
-                    found: picture.pixels.len(),
-                    expected,
-                });
+            let picture = &picture.as_ref().pixels;
+            if picture.len() != expected {
+                return Err(VerifierError::Input(format!(
+                    "picture {index} has {} values, the network takes {expected}: read it with this \
+                     verifier",
+                    picture.len()
+                )));
             }
-            pixels.extend_from_slice(&picture.pixels);
+            pixels.extend_from_slice(picture);
         }
         let unnamed = vec![0; pictures.len()];
         let images = LabelledImages::new(self.shape, pixels, unnamed, vec![String::new()])?;
         Ok(batch_of(&images, 0..pictures.len(), &self.transform))
-    }
-
-    /// The embedding of each picture, in order; many at once are several times as fast as one by one.
-    ///
-    /// # Errors
-    /// [`VerifierError::OtherPicture`], and whatever the network's device reports.
-    pub fn embed<P: AsRef<Picture>>(&self, pictures: &[P]) -> Result<Embeddings> {
-        let [c, h, w] = self.net.config().input;
-        let dtype = self.net.parameters()[0].var.dtype();
-        let mut values = Vec::with_capacity(pictures.len() * self.dimension());
-        for batch in pictures.chunks(BATCH) {
-            let input = self.input(batch)?;
-            let input = Tensor::from_vec(input, (batch.len(), c, h, w), self.net.device())?;
-            let output = self.net.forward(&input.to_dtype(dtype)?)?;
-            let output = output.to_dtype(candle_core::DType::F32)?.flatten_all()?;
-            values.extend(output.to_vec1::<f32>()?);
-        }
-        Embeddings::new(values, self.dimension())
     }
 }

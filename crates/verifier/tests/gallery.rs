@@ -33,9 +33,9 @@ fn a_search_finds_what_sorting_all_distances_finds() {
     for k in [1, 7, 100, 5_000, 6_000] {
         let found = gallery.search(&query, k).unwrap();
         assert_eq!(found.len(), k.min(5_000));
-        for (found, (square, index)) in found.iter().zip(&expected) {
+        for ((name, found), (square, index)) in found.iter().zip(&expected) {
             assert_eq!((found.index, found.distance), (*index, square.sqrt()));
-            assert_eq!(found.name, gallery.names()[*index]);
+            assert_eq!(*name, gallery.names()[*index]);
         }
     }
     assert!(gallery.search(&query, 0).unwrap().is_empty());
@@ -52,9 +52,10 @@ fn a_file_gives_the_gallery_back_to_its_own_model_alone() {
     assert_eq!(Gallery::open(&path, &verifier(1)).unwrap(), made);
     let refusal = Gallery::open(&path, &verifier(2)).unwrap_err();
     assert!(
-        matches!(refusal, VerifierError::OtherModel { .. }),
+        matches!(refusal, VerifierError::Gallery { .. }),
         "{refusal}"
     );
+    assert!(refusal.to_string().contains("another model"), "{refusal}");
 }
 
 #[test]

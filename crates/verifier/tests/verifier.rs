@@ -10,7 +10,7 @@ use model::weights;
 use network::{file, net, verifier};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use verifier::{Embeddings, Gallery, OperatingRule, Verifier, VerifierError};
+use verifier::{Device, Embeddings, Gallery, OperatingPoint, Verifier, VerifierError};
 
 fn pictures(count: usize) -> Vec<Picture> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -39,7 +39,7 @@ fn a_run_folder_and_its_model_file_are_the_same_to_it() {
     let pictures = pictures(2);
     let expected = verifier(1).embed(&pictures).unwrap();
     for place in [folder.path(), &path] {
-        let opened = Verifier::open(place).unwrap();
+        let opened = Verifier::open(place, &Device::Cpu).unwrap();
         assert_eq!(opened.embed(&pictures).unwrap(), expected);
         assert_eq!(opened.model(), &file);
     }
@@ -48,10 +48,10 @@ fn a_run_folder_and_its_model_file_are_the_same_to_it() {
 #[test]
 fn what_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let error = Verifier::open(folder.path()).unwrap_err();
+    let error = Verifier::open(folder.path(), &Device::Cpu).unwrap_err();
     assert!(matches!(error, VerifierError::NoModel { .. }), "{error}");
     let missing = folder.path().join("m.safetensors");
-    let error = Verifier::open(&missing).unwrap_err();
+    let error = Verifier::open(&missing, &Device::Cpu).unwrap_err();
     assert!(error.to_string().contains("m.safetensors"), "{error}");
 
     let mut file = file(net(1).config().clone());
@@ -85,7 +85,7 @@ fn a_picture_is_the_same_as_itself_and_judged_by_the_threshold() {
 
 #[test]
 fn another_operating_point_is_another_threshold() {
-    let at = |rule: &str| verifier(1).at(rule.parse().unwrap());
+    let at = |point: &str| verifier(1).at(point.parse().unwrap());
     // FAR and FRR step over each other between 0.2 (0 and 1/3) and 0.4 (1/2 and 1/3).
     let eer = at("eer").unwrap().threshold().unwrap();
     assert!(eer > 0.2 && eer < 0.4, "{eer}");
@@ -106,8 +106,9 @@ fn an_older_file_has_a_threshold_and_no_more() {
     let pictures = pictures(1);
     let verdict = verifier.verify(&pictures[0], &pictures[0]).unwrap();
     assert_eq!(verdict.far_at_threshold, None);
-    let error = verifier.at(OperatingRule::EqualErrorRate).unwrap_err();
-    assert!(matches!(error, VerifierError::NoCalibration), "{error}");
+    let error = verifier.at(OperatingPoint::EqualErrorRate).unwrap_err();
+    assert!(matches!(error, VerifierError::Calibration(_)), "{error}");
+    assert!(error.to_string().contains("format 1.1"), "{error}");
 }
 
 #[test]
@@ -117,7 +118,8 @@ fn a_network_without_a_threshold_gives_no_verdict() {
     let verifier = Verifier::new(net(1), file).unwrap();
     let pictures = pictures(1);
     let error = verifier.verify(&pictures[0], &pictures[0]).unwrap_err();
-    assert!(matches!(error, VerifierError::NoThreshold), "{error}");
+    assert!(matches!(error, VerifierError::Calibration(_)), "{error}");
+    assert!(error.to_string().contains("no threshold"), "{error}");
     for threshold in [f64::NAN, f64::INFINITY, -1.0] {
         let net = net(1);
         let file = self::file(net.config().clone());

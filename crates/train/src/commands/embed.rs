@@ -8,10 +8,10 @@ use candle_core::{Device, Tensor};
 use clap::Args;
 use data::batch_of;
 use model::Network;
+use verifier::embed_images;
 
 use super::model::ModelArgs;
 use crate::fit::load;
-use crate::judging::Embedded;
 use crate::run::{RunFolder, write_whole};
 use crate::terminal::{Voice, usage};
 
@@ -88,11 +88,10 @@ fn test_images(args: &EmbedArgs, net: &Network, voice: Voice) -> Result<Content>
     let config = RunFolder::open(args.model.path())?.config()?;
     let test = load(&config, voice)?.test;
     let transform = config.transform.evaluation();
-    let Embedded { values, labels, .. } = Embedded::new(net, &test, &transform)?;
     Ok(Content {
         input: batch_of(&test, 0..test.len(), &transform),
-        embeddings: values,
-        labels: Some(labels),
+        embeddings: embed_images(net, &test, &transform)?.values().to_vec(),
+        labels: Some(test.labels().to_vec()),
         header: HashMap::new(),
     })
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::Args;
 use data::Source;
-use metrics::OperatingRule;
+use metrics::OperatingPoint;
 use verifier::Verifier;
 
 use super::model::RunArgs;
@@ -23,7 +23,7 @@ pub struct EvaluateArgs {
     /// Choose the threshold for another operating point, on the run's validation pairs: `accuracy`,
     /// `eer` or `far=RATE`
     #[arg(long, value_name = "POINT")]
-    at: Option<OperatingRule>,
+    at: Option<OperatingPoint>,
 }
 
 /// Judges a run's network on the test images of its data set or another.

@@ -1,19 +1,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use candle_core::Device;
 use clap::Args;
-use model::weights;
-use verifier::Verifier;
+use verifier::{Verifier, VerifierError};
 
 use crate::device::DeviceArgs;
 use crate::run::RunFolder;
-use crate::terminal::{Voice, VoiceArgs};
+use crate::terminal::{Voice, VoiceArgs, usage};
 
 /// What every command has that uses a trained model.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     /// Run folder or model.safetensors
-    pub run: PathBuf,
+    run: PathBuf,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -28,11 +28,10 @@ impl ModelArgs {
     pub fn open(&self) -> Result<(Verifier, Voice)> {
         let voice = self.voice.voice();
         let device = self.device.open(voice)?;
-        let (net, file) = match self.run.is_file() {
-            true => weights::open(&self.run, &device)?,
-            false => RunFolder::open(&self.run)?.model(&device)?,
-        };
-        Ok((Verifier::new(net, file)?, voice))
+        if !self.run.is_file() {
+            RunFolder::open(&self.run)?;
+        }
+        Ok((open(&self.run, &device)?, voice))
     }
 
     /// The folder or file, as the user has written it.
@@ -60,7 +59,17 @@ impl RunArgs {
     pub fn open(&self) -> Result<(RunFolder, Verifier, Voice)> {
         let voice = self.voice.voice();
         let run = RunFolder::open(&self.run)?;
-        let (net, file) = run.model(&self.device.open(voice)?)?;
-        Ok((run, Verifier::new(net, file)?, voice))
+        let verifier = open(&self.run, &self.device.open(voice)?)?;
+        Ok((run, verifier, voice))
     }
+}
+
+fn open(path: &Path, device: &Device) -> Result<Verifier> {
+    Verifier::open(path, device).map_err(|error| match error {
+        VerifierError::NoModel { path } => usage(format!(
+            "{0} has no trained model yet: finish the run with `train fit --resume {0}`",
+            path.display()
+        )),
+        error => error.into(),
+    })
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use metrics::is_same;
 use serde::Serialize;
-use verifier::{Gallery, Neighbour};
+use verifier::Gallery;
 
 use super::model::ModelArgs;
 
@@ -39,8 +40,9 @@ struct Found {
 
 #[derive(Serialize)]
 struct Judged {
-    #[serde(flatten)]
-    neighbour: Neighbour,
+    index: usize,
+    name: String,
+    distance: f32,
     /// Whether it is within the model's threshold; `None` without one.
     same: Option<bool>,
 }
@@ -71,25 +73,32 @@ pub fn search(args: &SearchArgs) -> Result<()> {
     }
     for (path, probe) in args.probes.iter().zip(probes.rows()) {
         let mut neighbours = Vec::new();
-        for neighbour in gallery.search(probe, args.k.get())? {
-            let same = match verifier.threshold() {
-                Some(_) => Some(verifier.verdict(neighbour.distance)?.same),
-                None => None,
-            };
-            neighbours.push(Judged { neighbour, same });
+        for (name, found) in gallery.search(probe, args.k.get())? {
+            let threshold = verifier.threshold();
+            neighbours.push(Judged {
+                index: found.index,
+                name: name.into(),
+                distance: found.distance,
+                same: threshold.map(|threshold| is_same(found.distance, threshold)),
+            });
         }
         let found = Found {
             probe: path.display().to_string(),
             neighbours,
         };
         voice.give(format_args!("{}\n", found.probe))?;
-        for Judged { neighbour, same } in &found.neighbours {
+        for Judged {
+            name,
+            distance,
+            same,
+            ..
+        } in &found.neighbours
+        {
             let verdict = match same {
                 Some(true) => "the same ",
                 Some(false) => "different",
                 None => "",
             };
-            let Neighbour { name, distance, .. } = neighbour;
             voice.give(format_args!("  {distance:.4}  {verdict}  {name}\n"))?;
         }
         voice.emit(&found)?;

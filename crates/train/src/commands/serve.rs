@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use data::DataError;
-use metrics::{euclidean, is_same};
 use report::pca::Plane;
 use serde_json::json;
-use serve::{Judge, JudgeError, Limits, Map, Model, Neighbour, Seen, Server, Verdict};
+use serve::{Judge, JudgeError, Limits, Map, Model, Seen, Server, Verdict};
 use verifier::{Gallery, Verifier, VerifierError};
 
 use super::model::ModelArgs;
@@ -95,7 +94,7 @@ impl Judge for NetworkJudge {
         }
     }
 
-    fn look(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError> {
+    fn embed(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError> {
         let decode = |(name, bytes): &(String, Vec<u8>)| self.verifier.decode(bytes, name);
         let decoded: Result<Vec<_>, _> = pictures.iter().map(decode).collect();
         let decoded = decoded.map_err(judge_error)?;
@@ -109,26 +108,15 @@ impl Judge for NetworkJudge {
     }
 
     fn verdict(&self, a: &[f32], b: &[f32]) -> Result<Verdict, JudgeError> {
-        let verdict = self.verifier.verdict(euclidean(a, b));
-        let verdict = verdict.map_err(judge_error)?;
-        Ok(Verdict {
-            same: verdict.same,
-            distance: verdict.distance,
-            threshold: verdict.threshold,
-            far_at_threshold: verdict.far_at_threshold,
-        })
+        self.verifier.verdict(a, b).map_err(judge_error)
     }
 
-    fn nearest(&self, embedding: &[f32], count: usize) -> Result<Vec<Neighbour>, JudgeError> {
+    fn nearest(&self, embedding: &[f32], count: usize) -> Result<Vec<(String, f32)>, JudgeError> {
         let Some(gallery) = &self.gallery else {
             return Ok(Vec::new());
         };
         let found = gallery.search(embedding, count).map_err(judge_error)?;
-        let neighbour = |found: verifier::Neighbour| Neighbour {
-            same: is_same(found.distance, self.threshold),
-            name: found.name,
-            distance: found.distance,
-        };
+        let neighbour = |(name, found): (&str, verifier::Neighbour)| (name.into(), found.distance);
         Ok(found.into_iter().map(neighbour).collect())
     }
 
@@ -153,15 +141,15 @@ fn place(plane: &Plane, embedding: &[f32]) -> [f32; 2] {
 
 /// The run's test images in the plane; `None` where it has left none.
 fn read_map(run: &Path, dim: usize) -> Result<Option<(Map, Plane)>> {
-    let Some((known, classes)) = read_projector(run, dim)? else {
+    let Some(known) = read_projector(run, dim)? else {
         return Ok(None);
     };
-    let rows: Vec<&[f32]> = known.values.chunks_exact(dim).collect();
+    let rows: Vec<&[f32]> = known.embeddings.rows().collect();
     let plane = Plane::of(&rows, dim);
     let map = Map {
         points: rows.iter().map(|row| place(&plane, row)).collect(),
         labels: known.labels,
-        classes,
+        classes: known.classes,
         projected: dim > 2,
     };
     Ok(Some((map, plane)))

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use metrics::{OperatingRule, Roc, Verification, euclidean};
+use metrics::{OperatingPoint, Roc, Verification};
 use serde::Serialize;
 use serde_json::json;
 use verifier::{Verdict, Verifier};
@@ -47,7 +47,7 @@ pub struct VerifyArgs {
     /// Use the threshold of another operating point on the model's validation pairs: `accuracy`,
     /// `eer` or `far=RATE`
     #[arg(long, value_name = "POINT")]
-    at: Option<OperatingRule>,
+    at: Option<OperatingPoint>,
     /// Exit with status 3 if the pictures are different
     #[arg(long)]
     exit_code: bool,
@@ -90,8 +90,8 @@ fn verify_two(
 ) -> Result<ExitCode> {
     let read = [verifier.read(paths[0])?, verifier.read(paths[1])?];
     let embeddings = verifier.embed(&read)?;
-    let (a, b) = embeddings.values().split_at(verifier.dimension());
-    let verdict = verifier.verdict(euclidean(a, b))?;
+    let (a, b) = (embeddings.row(0), embeddings.row(1));
+    let verdict = verifier.verdict(a, b)?;
     for (path, picture) in paths.iter().zip(&read) {
         voice.say(&format!(
             "{}: {}",
@@ -170,13 +170,11 @@ fn verify_list(
     }
     let paths: Vec<PathBuf> = places.keys().map(|name| root.join(name)).collect();
     let embeddings = verifier.embed(&verifier.read_all(&paths)?)?;
-    let embedding = |name: &str| {
-        &embeddings.values()[places[name] * verifier.dimension()..][..verifier.dimension()]
-    };
+    let embedding = |name: &str| embeddings.row(places[name]);
 
     let mut judged = Vec::with_capacity(rows.len());
     for Row { a, b, expected } in &rows {
-        let verdict = verifier.verdict(euclidean(embedding(a), embedding(b)))?;
+        let verdict = verifier.verdict(embedding(a), embedding(b))?;
         judged.push(Judged {
             a,
             b,

@@ -1,12 +1,11 @@
 //! How good a network is on images that it was not trained on.
 
-mod embedded;
+mod distances;
 mod figures;
 mod pairs;
 mod test_report;
 mod validation;
 
-pub use embedded::Embedded;
 pub use figures::Figures;
 pub use pairs::EvaluationPairs;
 pub use test_report::TestReport;

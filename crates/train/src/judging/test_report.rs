@@ -1,9 +1,10 @@
 use anyhow::Result;
 use data::{Dataset, Pair};
-use metrics::Roc;
+use metrics::{Embeddings, Roc};
 use model::Network;
+use verifier::embed_images;
 
-use super::embedded::{Embedded, roc};
+use super::distances::{distances, roc};
 use super::{EvaluationPairs, Figures};
 use crate::settings::RunConfig;
 
@@ -12,7 +13,7 @@ pub struct TestReport {
     /// How good it is.
     pub figures: Figures,
     /// Embeddings of the test images.
-    pub embeddings: Embedded,
+    pub embeddings: Embeddings,
     /// The test pairs.
     pub pairs: Vec<Pair>,
     /// Their distances.
@@ -38,15 +39,15 @@ impl TestReport {
             ..
         } = EvaluationPairs::new(config, dataset)?;
         let transform = config.transform.evaluation();
-        let embeddings = Embedded::new(net, &dataset.test, &transform)?;
-        let distances = embeddings.distances(&pairs);
+        let embeddings = embed_images(net, &dataset.test, &transform)?;
+        let distances = distances(&embeddings, &pairs);
         let roc = roc(&distances, &pairs)?;
         let figures = Figures::new(&Judged {
             net,
             config,
             dataset,
             threshold,
-            train: Embedded::new(net, &dataset.train, &transform)?,
+            train: embed_images(net, &dataset.train, &transform)?,
             test: &embeddings,
             pairs: &pairs,
             closed_pairs: closed_test.as_deref(),
@@ -73,9 +74,9 @@ pub struct Judged<'a> {
     /// Pairs at this distance or less are judged the same.
     pub threshold: f64,
     /// Embeddings of the training images.
-    pub train: Embedded,
+    pub train: Embeddings,
     /// Embeddings of the test images.
-    pub test: &'a Embedded,
+    pub test: &'a Embeddings,
     /// The test pairs.
     pub pairs: &'a [Pair],
     /// With classes held out, test pairs of the trained classes.

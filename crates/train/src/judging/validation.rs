@@ -1,11 +1,12 @@
 use anyhow::Result;
 use data::Dataset;
-use metrics::Verification;
-use model::{Calibration, Network};
+use metrics::{Calibration, Verification};
+use model::Network;
 use serde::{Deserialize, Serialize};
+use verifier::embed_images;
 
 use super::EvaluationPairs;
-use super::embedded::{Embedded, roc};
+use super::distances::{distances, mean_loss, roc};
 use crate::settings::RunConfig;
 use crate::training::{NotFinite, collapsed};
 
@@ -42,19 +43,19 @@ impl ValidationMetrics {
     ) -> Result<Self> {
         let transform = config.transform.evaluation();
         let loss = config.loss.of_pairs();
-        let validation = Embedded::new(net, &dataset.validation, &transform)?;
-        let test = Embedded::new(net, &dataset.test, &transform)?;
-        let validation_loss = validation.loss(loss, &pairs.validation)?;
-        let test_loss = test.loss(loss, &pairs.test)?;
+        let validation = embed_images(net, &dataset.validation, &transform)?;
+        let test = embed_images(net, &dataset.test, &transform)?;
+        let validation_loss = mean_loss(&validation, loss, &pairs.validation)?;
+        let test_loss = mean_loss(&test, loss, &pairs.test)?;
         // JSON has no such numbers, and what made them is not what would fail next.
         for loss in [validation_loss, test_loss] {
             NotFinite::check(loss, "the loss", "on images held out")?;
         }
-        let distances = validation.distances(&pairs.validation);
-        let collapsed = collapsed(&distances, config.loss.margin.get());
-        let validation = roc(&distances, &pairs.validation)?;
-        let test_p_at_1 = metrics::precision_at_1(&test.values, test.dim, &test.labels)?;
-        let test = roc(&test.distances(&pairs.test), &pairs.test)?;
+        let apart = distances(&validation, &pairs.validation);
+        let collapsed = collapsed(&apart, config.loss.margin.get());
+        let validation = roc(&apart, &pairs.validation)?;
+        let test_p_at_1 = metrics::precision_at_1(&test, dataset.test.labels())?;
+        let test = roc(&distances(&test, &pairs.test), &pairs.test)?;
         let verification = Verification::new(&test, validation.best_threshold());
         Ok(Self {
             validation_loss,
@@ -77,16 +78,9 @@ pub fn calibrate(
     dataset: &Dataset,
     pairs: &EvaluationPairs,
 ) -> Result<(f64, Calibration)> {
-    let validation = Embedded::new(net, &dataset.validation, &config.transform.evaluation())?;
-    let roc = roc(&validation.distances(&pairs.validation), &pairs.validation)?;
-    let rule = config.calibration.at;
-    let columns = roc.columns();
-    let calibration = Calibration {
-        at: rule.to_string(),
-        distance: columns.distance,
-        same: columns.same,
-        different: columns.different,
-    };
-    // Where accepting nothing is best, just below the smallest distance may be just below 0.
-    Ok((rule.threshold(&roc)?.max(0.0), calibration))
+    let validation = embed_images(net, &dataset.validation, &config.transform.evaluation())?;
+    let apart = distances(&validation, &pairs.validation);
+    let roc = roc(&apart, &pairs.validation)?;
+    let at = config.calibration.at;
+    Ok((at.threshold(&roc)?, roc.calibration(at)))
 }

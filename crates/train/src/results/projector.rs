@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use data::LabelledImages;
+use metrics::Embeddings;
 use report::contact_sheet::{ContactSheet, columns};
 
-use crate::judging::Embedded;
 use crate::run::RunFolder;
 
 const EMBEDDINGS: &str = "embeddings.tsv";
@@ -23,9 +23,9 @@ const IMAGE_SIDE: u32 = 64;
 ///
 /// # Errors
 /// Where the folder cannot be written.
-pub fn write(run: &RunFolder, embedded: &Embedded, images: &LabelledImages) -> Result<()> {
+pub fn write(run: &RunFolder, embedded: &Embeddings, images: &LabelledImages) -> Result<()> {
     let mut embeddings = String::new();
-    for row in embedded.values.chunks_exact(embedded.dim) {
+    for row in embedded.rows() {
         let row: Vec<String> = row.iter().map(f32::to_string).collect();
         writeln!(embeddings, "{}", row.join("\t"))?;
     }
@@ -59,12 +59,21 @@ pub fn write(run: &RunFolder, embedded: &Embedded, images: &LabelledImages) -> R
     run.write("projector_config.pbtxt", config.as_bytes())
 }
 
-/// The embeddings and classes that [`write`] has left in `run`, and the names of the classes; `None`
-/// where there are none, as beside a bare model file.
+/// What the projector's files hold.
+pub struct Projector {
+    /// Of the test images.
+    pub embeddings: Embeddings,
+    /// The class of each, as an index into `classes`.
+    pub labels: Vec<u32>,
+    /// Names.
+    pub classes: Vec<String>,
+}
+
+/// What [`write`] has left in `run`; `None` if nothing, as beside a bare model file.
 ///
 /// # Errors
 /// For files that cannot be read, or that are not of embeddings (N, `dim`).
-pub fn read(run: &Path, dim: usize) -> Result<Option<(Embedded, Vec<String>)>> {
+pub fn read(run: &Path, dim: usize) -> Result<Option<Projector>> {
     let [embeddings, metadata] = [EMBEDDINGS, CLASSES].map(|name| run.join(name));
     if !(embeddings.is_file() && metadata.is_file()) {
         return Ok(None);
@@ -99,12 +108,14 @@ pub fn read(run: &Path, dim: usize) -> Result<Option<(Embedded, Vec<String>)>> {
         metadata.display(),
         labels.len()
     );
-    let embedded = Embedded {
-        values,
-        dim,
+    if labels.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Projector {
+        embeddings: Embeddings::new(values, dim)?,
         labels,
-    };
-    Ok((!embedded.labels.is_empty()).then_some((embedded, classes)))
+        classes,
+    }))
 }
 
 fn rows(path: &Path) -> Result<Vec<csv::StringRecord>> {

@@ -5,8 +5,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
-use model::{ModelFile, Network, weights};
 use serde::Serialize;
 
 use crate::settings::RunConfig;
@@ -105,19 +103,6 @@ impl RunFolder {
     /// Its configuration.
     pub fn config(&self) -> Result<RunConfig> {
         RunConfig::read(&self.path("config.toml"))
-    }
-
-    /// Its trained network, on `device`.
-    pub fn model(&self, device: &Device) -> Result<(Network, ModelFile)> {
-        let path = self.path("model.safetensors");
-        if !path.is_file() {
-            return Err(usage(format!(
-                "{} has no trained model yet: finish the run with `train fit --resume {}`",
-                self.display(),
-                self.display()
-            )));
-        }
-        Ok(weights::open(&path, device)?)
     }
 
     /// Writes a file whole or not at all: a reader, or whoever starts again after a power cut,

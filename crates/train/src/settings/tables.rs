@@ -4,7 +4,7 @@
 
 use data::{Edge, Pairing, Source, Store, TransformConfig};
 use loss_kernel::{InBatchReduction, Margin, Variant};
-use metrics::OperatingRule;
+use metrics::OperatingPoint;
 use model::{Activation, Hidden, NetworkConfig, Trunk};
 use toml::Value;
 
@@ -218,7 +218,7 @@ settings! {
     struct CalibrationConfig {
         /// Operating point to choose the threshold for, on validation pairs: `accuracy`, `eer`, or
         /// `far=RATE`, such as far=0.001 for a false accept rate of at most 0.1%
-        at: OperatingRule ["--at POINT";] = OperatingRule::Accuracy;
+        at: OperatingPoint ["--at POINT";] = OperatingPoint::Accuracy;
     }
 }
 

@@ -37,7 +37,7 @@ pub fn typed(table: Table) -> Result<RunConfig> {
 fn fits_together(config: &RunConfig) -> Result<()> {
     // Half of the pairs are dissimilar.
     let (at, pairs) = (config.calibration.at, config.data.evaluation_pairs);
-    let needed = at.different_pairs().saturating_mul(2);
+    let needed = at.dissimilar_pairs().saturating_mul(2);
     if pairs < needed {
         return Err(usage(format!(
             "calibration.at is {at}, which needs at least {needed} evaluation pairs (ten dissimilar \

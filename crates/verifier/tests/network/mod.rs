@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 use model::{Calibration, ModelFile, Network, NetworkConfig, Preprocessing};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use verifier::Verifier;
+use verifier::{OperatingPoint, Verifier};
 
 pub fn file(config: NetworkConfig) -> ModelFile {
     ModelFile {
@@ -18,7 +18,7 @@ pub fn file(config: NetworkConfig) -> ModelFile {
         threshold: Some(0.5),
         // Same pairs at 0.1, 0.2, 0.6; different ones at 0.4 and 0.8.
         calibration: Some(Calibration {
-            at: "accuracy".into(),
+            at: OperatingPoint::Accuracy,
             distance: vec![0.1, 0.2, 0.4, 0.6, 0.8],
             same: vec![1, 2, 2, 3, 3],
             different: vec![0, 0, 1, 1, 2],

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use metrics::{Retrieval, Verification};
 use serde::{Deserialize, Serialize};
+use verifier::embed_images;
 
 use super::{Row, decimal, percent};
-use crate::judging::embedded::{Embedded, roc};
+use crate::judging::distances::{distances, roc};
 use crate::judging::test_report::Judged;
 
 /// How good a network is on test images of the classes that it was trained on.
@@ -22,11 +23,11 @@ pub fn measure(judged: &Judged) -> Result<Option<ClosedSet>> {
         return Ok(None);
     };
     let transform = judged.config.transform.evaluation();
-    let embedded = Embedded::new(judged.net, images, &transform)?;
-    let roc = roc(&embedded.distances(pairs), pairs)?;
+    let embedded = embed_images(judged.net, images, &transform)?;
+    let roc = roc(&distances(&embedded, pairs), pairs)?;
     Ok(Some(ClosedSet {
         verification: Verification::new(&roc, judged.threshold),
-        retrieval: metrics::retrieval(&embedded.values, embedded.dim, &embedded.labels)?,
+        retrieval: metrics::retrieval(&embedded, images.labels())?,
     }))
 }
 

@@ -6,17 +6,12 @@ use super::{Row, percent};
 use crate::judging::test_report::Judged;
 
 pub fn measure(judged: &Judged) -> Result<Option<f64>> {
-    let Judged { train, test, .. } = judged;
-    let trained = judged.dataset.train.class_counts();
-    let known = test.labels.iter().any(|&label| trained[label as usize] > 0);
+    let (train, test) = (&judged.dataset.train, &judged.dataset.test);
+    let trained = train.class_counts();
+    let mut labels = test.labels().iter();
+    let known = labels.any(|&label| trained[label as usize] > 0);
     let measured = known.then(|| {
-        metrics::precision_at_1_against(
-            &test.values,
-            &test.labels,
-            &train.values,
-            &train.labels,
-            test.dim,
-        )
+        metrics::precision_at_1_against(judged.test, test.labels(), &judged.train, train.labels())
     });
     Ok(measured.transpose()?)
 }

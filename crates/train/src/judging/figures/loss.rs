@@ -6,6 +6,7 @@ use anyhow::Result;
 use data::{Purpose, balanced_pairs, stream};
 
 use super::{Row, decimal};
+use crate::judging::distances::mean_loss;
 use crate::judging::test_report::Judged;
 
 const TRAIN: &str = "train";
@@ -20,8 +21,8 @@ pub fn measure(judged: &Judged) -> Result<BTreeMap<String, f64>> {
         &mut stream(config.seed, Purpose::TestPairs, 1),
     )?;
     Ok(BTreeMap::from([
-        (TRAIN.into(), judged.train.loss(loss, &train_pairs)?),
-        (TEST.into(), judged.test.loss(loss, judged.pairs)?),
+        (TRAIN.into(), mean_loss(&judged.train, loss, &train_pairs)?),
+        (TEST.into(), mean_loss(judged.test, loss, judged.pairs)?),
     ]))
 }
 

@@ -7,8 +7,8 @@ use super::{Row, percent};
 use crate::judging::test_report::Judged;
 
 pub fn measure(judged: &Judged) -> Result<Retrieval> {
-    let test = judged.test;
-    Ok(metrics::retrieval(&test.values, test.dim, &test.labels)?)
+    let labels = judged.dataset.test.labels();
+    Ok(metrics::retrieval(judged.test, labels)?)
 }
 
 /// The nearest neighbour, and all others: P@1 against training images stands between them.

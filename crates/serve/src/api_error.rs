@@ -1,4 +1,4 @@
-//! Answers that are not the one asked for: a status, and `{"error": …}`.
+//! Error responses: a status and `{"error": …}`.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -9,12 +9,12 @@ use serde_json::json;
 use crate::judge::JudgeError;
 
 #[derive(Debug)]
-pub struct Refusal {
+pub struct ApiError {
     status: StatusCode,
     why: String,
 }
 
-impl Refusal {
+impl ApiError {
     pub fn new(status: StatusCode, why: impl Into<String>) -> Self {
         Self {
             status,
@@ -22,7 +22,7 @@ impl Refusal {
         }
     }
 
-    /// Too much to do.
+    /// There is too much to do.
     pub fn busy() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -31,7 +31,7 @@ impl Refusal {
     }
 }
 
-impl From<JudgeError> for Refusal {
+impl From<JudgeError> for ApiError {
     fn from(error: JudgeError) -> Self {
         let status = match error {
             JudgeError::Picture(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -42,7 +42,7 @@ impl From<JudgeError> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(json!({ "error": self.why }))).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

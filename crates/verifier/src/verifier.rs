@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use candle_core::{Device, Tensor};
 use data::{
-    Compose, Framing, ImageShape, LabelledImages, Picture, TransformConfig, batch_of,
-    picture_from_bytes, read_picture,
+    Compose, Framing, ImageShape, Picture, TransformConfig, input_of, picture_from_bytes,
+    read_picture,
 };
 use metrics::{OperatingRule, Roc, RocColumns, euclidean, is_same};
 use model::{ModelFile, Network, weights};
@@ -253,7 +253,6 @@ impl Verifier {
     /// [`VerifierError::OtherPicture`].
     pub fn input<P: AsRef<Picture>>(&self, pictures: &[P]) -> Result<Vec<f32>> {
         let expected = self.shape.values();
-        let mut pixels = Vec::with_capacity(pictures.len() * expected);
         for (index, picture) in pictures.iter().enumerate() {
             let picture = picture.as_ref();
             if picture.pixels.len() != expected {
@@ -263,11 +262,9 @@ impl Verifier {
                     expected,
                 });
             }
-            pixels.extend_from_slice(&picture.pixels);
         }
-        let unnamed = vec![0; pictures.len()];
-        let images = LabelledImages::new(self.shape, pixels, unnamed, vec![String::new()])?;
-        Ok(batch_of(&images, 0..pictures.len(), &self.transform))
+        let pixels = pictures.iter().map(|picture| &*picture.as_ref().pixels);
+        Ok(input_of(self.shape, pixels, &self.transform))
     }
 
     /// The embedding of each picture, in order; many at once are several times as fast as one by one.

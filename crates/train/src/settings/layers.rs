@@ -156,7 +156,7 @@ impl Layers {
             bases.push(Base::Caffe);
         }
         let source = self.asked::<Source>("data", "source").unwrap_or_default();
-        let folder = matches!(source, Source::Folder(_));
+        let folder = source.takes_shape();
         if folder {
             bases.push(Base::Folder);
         }

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use allocation::peak;
 use candle_core::{Device, Result};
-use data::{DataError, Framing, ImageShape, mnist_folder, read_picture};
+use data::{DataError, Framing, ImageShape, PictureProblem, mnist_folder, read_picture};
 use flate2::{Compression, Crc, write::GzEncoder, write::ZlibEncoder};
 use model::weights;
 
@@ -38,6 +38,13 @@ fn folder_of(bytes: &[u8]) -> Result<(usize, DataError)> {
 
 fn assert_little(bytes: usize) {
     assert!(bytes < LITTLE, "{bytes} bytes at once");
+}
+
+fn assert_format(error: &DataError, words: &str) {
+    assert!(
+        matches!(error, DataError::Format { problem, .. } if problem.contains(words)),
+        "{error:?}"
+    );
 }
 
 fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
@@ -84,7 +91,10 @@ fn assert_too_large(picture: &[u8]) -> Result<()> {
     let (bytes, error) = picture_of(picture)?;
     let refused = matches!(
         error,
-        DataError::PictureTooLarge { .. } | DataError::Picture { .. }
+        DataError::Picture {
+            problem: PictureProblem::TooLarge { .. } | PictureProblem::Unreadable,
+            ..
+        }
     );
     assert!(refused, "{error}");
     assert_little(bytes);
@@ -100,13 +110,7 @@ fn a_file_that_claims_or_unpacks_to_too_much_takes_next_to_no_memory() -> Result
         [u32::MAX, 28, 28],
     ] {
         let (bytes, error) = folder_of(&idx(3, &sizes))?;
-        assert!(
-            matches!(
-                error,
-                DataError::WrongSize { .. } | DataError::WrongCount { .. }
-            ),
-            "{error}"
-        );
+        assert_format(&error, "MNIST's format requires");
         assert_little(bytes);
     }
 
@@ -115,7 +119,7 @@ fn a_file_that_claims_or_unpacks_to_too_much_takes_next_to_no_memory() -> Result
     bomb.write_all(&idx(3, &[60_000, 28, 28]))?;
     bomb.write_all(&vec![0; 200_000_000])?;
     let (bytes, error) = folder_of(&bomb.finish()?)?;
-    assert!(matches!(error, DataError::TrailingBytes { .. }), "{error}");
+    assert_format(&error, "goes on after");
     assert_little(bytes);
 
     for (width, height) in [

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use data::{PairLoader, PairSampler, Pairing, Purpose, TransformConfig, digits, stream};
+use data::{Loader, PairSampler, Pairing, Purpose, TransformConfig, digits, stream};
 use loss_kernel::ContrastiveLoss;
 use model::{Network, NetworkConfig, Role};
 
@@ -26,9 +26,9 @@ fn losses(device: &Device, dtype: DType, weight: f64) -> Result<Vec<f64>, Box<dy
     const RATE: f64 = 0.001;
     const MOMENTUM: f64 = 0.9;
     let (images, _) = digits()?;
-    let sampler = PairSampler::new(images.labels(), Pairing::Balanced, SEED)?;
+    let sampler = PairSampler::new(images.labels(), Pairing::Balanced, PAIRS, SEED)?;
     let transform = TransformConfig::default().train();
-    let loader = PairLoader::new(Arc::new(images), sampler, transform, PAIRS, SEED)?;
+    let loader = Loader::new(Arc::new(images), Box::new(sampler), transform, SEED)?;
     let mut rng = stream(SEED, Purpose::Initialisation, 0);
     let net = Network::new(NetworkConfig::caffe(2), dtype, device, &mut rng)?;
     let mut momenta: Vec<Tensor> = net
@@ -40,7 +40,7 @@ fn losses(device: &Device, dtype: DType, weight: f64) -> Result<Vec<f64>, Box<dy
     for step in 0..STEPS {
         let batch = loader.batch(step);
         let images = Tensor::from_vec(batch.pixels, (2 * PAIRS, 1, 28, 28), device)?;
-        let same = Tensor::from_vec(batch.same, PAIRS, device)?;
+        let same = Tensor::new(batch.labels, device)?;
         let (a, b) = net.forward_pair(&images.to_dtype(dtype)?)?;
         let loss = ContrastiveLoss::default().forward(&a, &b, &same)?;
         losses.push(loss.to_dtype(DType::F64)?.to_scalar()?);

@@ -1,13 +1,13 @@
 //! Labelled images, as bytes.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
-
-use crate::pixel_file::MappedPixels;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::pixel_file::MappedPixels;
+use crate::{DataError, Size};
 
 /// Channels, height and width of an image; serialised as `[channels, height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +33,11 @@ impl ImageShape {
     pub fn values(self) -> usize {
         self.channels * self.height * self.width
     }
+
+    /// Width and height.
+    pub fn size(self) -> Size {
+        Size(self.width, self.height)
+    }
 }
 
 impl From<ImageShape> for [usize; 3] {
@@ -45,12 +50,17 @@ impl TryFrom<[usize; 3]> for ImageShape {
     type Error = DataError;
 
     /// # Errors
-    /// [`DataError::Shape`] unless there are 1 or 3 channels and both sides are 1..=4096.
+    /// [`DataError::Setting`] unless there are 1 or 3 channels and both sides are 1..=4096.
     fn try_from(found: [usize; 3]) -> Result<Self, DataError> {
         let [channels, height, width] = found;
         let side = 1..=4096;
         if !matches!(channels, 1 | 3) || !side.contains(&height) || !side.contains(&width) {
-            return Err(DataError::Shape { found });
+            return Err(DataError::Setting {
+                name: "image shape",
+                found: format!("{found:?}"),
+                expected: "[channels, height, width] with 1 or 3 channels and sides from 1 to 4096"
+                    .into(),
+            });
         }
         Ok(Self {
             channels,
@@ -101,8 +111,8 @@ impl LabelledImages {
     /// Takes `pixels` (N, C, H, W), one label per image and the classes' names.
     ///
     /// # Errors
-    /// [`DataError::PixelCount`] unless `pixels` holds exactly N images of `shape`;
-    /// [`DataError::LabelWithoutClass`] if a label is not an index into `classes`.
+    /// [`DataError::Images`] unless `pixels` holds exactly N images of `shape` and every label is an
+    /// index into `classes`.
     pub fn new(
         shape: ImageShape,
         pixels: Vec<u8>,
@@ -110,18 +120,19 @@ impl LabelledImages {
         classes: Vec<String>,
     ) -> Result<Self, DataError> {
         if Some(pixels.len()) != shape.values().checked_mul(labels.len()) {
-            return Err(DataError::PixelCount {
-                found: pixels.len(),
-                labels: labels.len(),
-                shape,
-            });
+            return Err(DataError::Images(format!(
+                "{} pixel values for {} labels; images of {shape} need {}",
+                pixels.len(),
+                labels.len(),
+                shape.values().saturating_mul(labels.len())
+            )));
         }
         if let Some(position) = labels.iter().position(|&l| l as usize >= classes.len()) {
-            return Err(DataError::LabelWithoutClass {
-                position,
-                found: labels[position],
-                classes: classes.len(),
-            });
+            return Err(DataError::Images(format!(
+                "label {position} is {}, but there are {} classes, numbered from 0",
+                labels[position],
+                classes.len()
+            )));
         }
         Ok(Self {
             shape,
@@ -233,6 +244,16 @@ impl LabelledImages {
     }
 }
 
+/// The images of each class that has any, in ascending order, classes in ascending order of their
+/// labels.
+pub(crate) fn by_class(labels: &[u32]) -> Vec<Vec<u32>> {
+    let mut classes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (image, &label) in (0..=u32::MAX).zip(labels) {
+        classes.entry(label).or_default().push(image);
+    }
+    classes.into_values().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,21 +283,19 @@ mod tests {
     fn pixels_must_fill_exactly_one_image_per_label() {
         for pixels in [3, 5, 6] {
             let result = LabelledImages::new(SHAPE, vec![0; pixels], vec![0, 0], names(1));
-            assert!(matches!(result, Err(DataError::PixelCount { found, .. }) if found == pixels));
+            let error = result.unwrap_err().to_string();
+            let expected = format!("{pixels} pixel values for 2 labels");
+            assert!(error.starts_with(&expected), "{error}");
         }
     }
 
     #[test]
     fn a_label_must_have_a_class() {
         let result = LabelledImages::new(SHAPE, vec![0; 4], vec![1, 2], names(2));
-        assert!(matches!(
-            result,
-            Err(DataError::LabelWithoutClass {
-                position: 1,
-                found: 2,
-                classes: 2
-            })
-        ));
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "label 1 is 2, but there are 2 classes, numbered from 0"
+        );
     }
 
     #[test]

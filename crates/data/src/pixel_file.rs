@@ -1,6 +1,6 @@
 //! Pixels of more images than memory may hold, in a file that the system reads as they are needed.
 
-#![expect(unsafe_code, reason = "a map of a file")]
+#![expect(unsafe_code, reason = "maps a file into memory")]
 
 use std::fmt;
 use std::fs::File;
@@ -17,7 +17,7 @@ pub(crate) struct PixelFile {
     bytes: u64,
 }
 
-/// The finished file. Clones share it; with the last one it is gone.
+/// The finished file, which disappears with the last clone.
 #[derive(Clone)]
 pub(crate) struct MappedPixels(Arc<Mmap>);
 
@@ -37,7 +37,6 @@ impl PixelFile {
     }
 
     pub(crate) fn finish(self) -> Result<MappedPixels, DataError> {
-        let bytes = self.bytes;
         let map = || -> io::Result<Mmap> {
             let file = self
                 .file
@@ -47,13 +46,16 @@ impl PixelFile {
             // only handle here: nothing can write to it or cut it short while it is mapped.
             unsafe { Mmap::map(&file) }
         };
-        let map = map().map_err(|source| fault(bytes, source))?;
+        let map = map().map_err(|source| fault(self.bytes, source))?;
         Ok(MappedPixels(Arc::new(map)))
     }
 }
 
 fn fault(bytes: u64, source: io::Error) -> DataError {
-    DataError::PixelFile { bytes, source }
+    DataError::Temporary {
+        attempt: format!("keep the pictures' pixels in a file of {bytes} bytes"),
+        source,
+    }
 }
 
 impl MappedPixels {

@@ -3,8 +3,8 @@ use std::sync::OnceLock;
 
 use candle_core::Device;
 use data::{
-    Compose, Framing, ImageShape, LabelledImages, Picture, TransformConfig, batch_of,
-    picture_from_bytes, read_picture,
+    Compose, Framing, ImageShape, Picture, TransformConfig, input_of, picture_from_bytes,
+    read_picture,
 };
 use metrics::{Embeddings, OperatingPoint, Roc, Verdict};
 use model::{ModelFile, Network, weights};
@@ -245,7 +245,6 @@ impl Verifier {
     /// [`VerifierError::Input`] for a picture that was read for another network.
     pub fn input<P: AsRef<Picture>>(&self, pictures: &[P]) -> Result<Vec<f32>> {
         let expected = self.shape.values();
-        let mut pixels = Vec::with_capacity(pictures.len() * expected);
         for (index, picture) in pictures.iter().enumerate() {
             let picture = &picture.as_ref().pixels;
             if picture.len() != expected {
@@ -255,10 +254,8 @@ impl Verifier {
                     picture.len()
                 )));
             }
-            pixels.extend_from_slice(picture);
         }
-        let unnamed = vec![0; pictures.len()];
-        let images = LabelledImages::new(self.shape, pixels, unnamed, vec![String::new()])?;
-        Ok(batch_of(&images, 0..pictures.len(), &self.transform))
+        let pixels = pictures.iter().map(|picture| &*picture.as_ref().pixels);
+        Ok(input_of(self.shape, pixels, &self.transform))
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use data::DataError;
+use data::{DataError, PictureProblem};
 use report::pca::Plane;
 use serde_json::json;
 use serve::{Judge, JudgeError, Limits, Map, Model, Seen, Server, Verdict};
@@ -102,7 +102,7 @@ impl Judge for NetworkJudge {
         let seen = embeddings.rows().zip(decoded).map(|(row, picture)| Seen {
             embedding: row.to_vec(),
             place: self.map.as_ref().map(|(_, plane)| place(plane, row)),
-            treatment: picture.treatment,
+            treatment: picture.treatment_in_words(),
         });
         Ok(seen.collect())
     }
@@ -127,7 +127,10 @@ impl Judge for NetworkJudge {
 
 fn judge_error(error: VerifierError) -> JudgeError {
     let kind = match &error {
-        VerifierError::Picture(DataError::PictureTooLarge { .. }) => JudgeError::PictureTooLarge,
+        VerifierError::Picture(DataError::Picture {
+            problem: PictureProblem::TooLarge { .. },
+            ..
+        }) => JudgeError::PictureTooLarge,
         VerifierError::Picture(_) => JudgeError::Picture,
         _ => JudgeError::Failed,
     };

@@ -96,7 +96,7 @@ fn verify_two(
         voice.say(&format!(
             "{}: {}",
             path.display(),
-            picture.treatment.join("; ")
+            picture.treatment_in_words().join("; ")
         ));
     }
     let Verdict {

@@ -1,10 +1,11 @@
 //! A run at its start, or at the start of a later sitting.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use data::{Dataset, Purpose, stream};
+use data::{Dataset, Loader, Purpose, stream};
 use model::Network;
 
 use super::{Fit, load};
@@ -13,7 +14,7 @@ use crate::run::checkpoint::{self, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
 use crate::settings::{Change, Layers, LossKind, RunConfig};
 use crate::terminal::{Voice, tell, usage};
-use crate::training::{Loader, Trainer};
+use crate::training::{Trainer, loader};
 
 impl Fit {
     /// A new run on `device`. Its folder is made once everything else is known to be right.
@@ -37,8 +38,7 @@ impl Fit {
         device: Device,
     ) -> Result<Self> {
         let prepared = Prepared::new(config, dataset, &device)?;
-        let name = prepared.config.data.source.to_string();
-        let name = name.split(':').next().unwrap_or_default();
+        let name = prepared.config.data.source.kind();
         let (run, lock) = RunFolder::create(out, name, &prepared.config)?;
         let log = MetricsLog::open(&run)?;
         Ok(prepared.into_fit(run, lock, log, Progress::default()))
@@ -108,7 +108,7 @@ struct Prepared {
     config: RunConfig,
     dataset: Dataset,
     pairs: EvaluationPairs,
-    loader: Loader,
+    loader: Arc<Loader>,
     trainer: Trainer,
 }
 
@@ -129,7 +129,7 @@ impl Prepared {
         Ok(Self {
             trainer: Trainer::new(net, config.objective(), config.optimiser)?,
             pairs: EvaluationPairs::new(&config, &dataset)?,
-            loader: Loader::new(&config, &dataset)?,
+            loader: loader(&config, &dataset)?,
             config,
             dataset,
         })

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use data::{Source, ink_side};
 use model::{ModelFile, Preprocessing, weights};
 
 use super::Fit;
@@ -17,16 +16,14 @@ impl Fit {
         let (threshold, calibration) =
             calibrate(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
         let transform = &self.config.transform;
+        let framing = self.config.data.source.framing(&self.dataset.train);
         let file = ModelFile {
             config: self.trainer.net().config().clone(),
             preprocessing: Preprocessing {
                 scale: transform.scale,
                 mean: transform.mean,
                 std: transform.std,
-                ink_side: match self.config.data.source {
-                    Source::Folder(_) => None,
-                    Source::Digits | Source::Mnist(_) => Some(ink_side(&self.dataset.train)),
-                },
+                ink_side: framing.ink_side(),
             },
             threshold: Some(threshold),
             calibration: Some(calibration),

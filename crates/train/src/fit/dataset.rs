@@ -1,5 +1,5 @@
 use anyhow::{Context, Result};
-use data::{Dataset, FolderOptions, ImageShape, Source};
+use data::{Dataset, FolderOptions, ImageShape};
 
 use crate::settings::RunConfig;
 use crate::terminal::{Voice, reading_bar, usage};
@@ -12,10 +12,10 @@ pub fn load(config: &RunConfig, voice: Voice) -> Result<Dataset> {
     let bar = reading_bar(voice)?;
     let options = FolderOptions {
         // Asked of folders alone: other images have a shape already, and it is compared below.
-        shape: match config.data.source {
-            Source::Folder(_) => ImageShape::try_from(config.net.input)
+        shape: match config.data.source.takes_shape() {
+            true => ImageShape::try_from(config.net.input)
                 .map_err(|error| usage(format!("net.input: {error}")))?,
-            Source::Digits | Source::Mnist(_) => ImageShape::MNIST,
+            false => ImageShape::MNIST,
         },
         test: config.data.test,
         skip_corrupt: config.data.skip_corrupt,

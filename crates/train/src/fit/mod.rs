@@ -5,11 +5,12 @@ mod conclude;
 mod dataset;
 mod rollback;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::Tensor;
-use data::{Dataset, Source};
+use data::{Batch, Dataset, Loader};
 
 use crate::device;
 use crate::judging::{EvaluationPairs, ValidationMetrics};
@@ -18,7 +19,7 @@ use crate::run::checkpoint::{self, BEST, EPOCH, Progress};
 use crate::run::{Environment, Line, Lock, MetricsLog, RunFolder};
 use crate::settings::{Length, RunConfig};
 use crate::terminal::{Interrupt, StepProgress, Voice};
-use crate::training::{Batch, Loader, NotFinite, OnNan, Trainer};
+use crate::training::{AHEAD, NotFinite, OnNan, Trainer};
 
 pub use dataset::load;
 
@@ -36,7 +37,7 @@ pub struct Fit {
     config: RunConfig,
     dataset: Dataset,
     pairs: EvaluationPairs,
-    loader: Loader,
+    loader: Arc<Loader>,
     trainer: Trainer,
     progress: Progress,
     log: MetricsLog,
@@ -71,7 +72,7 @@ impl Fit {
         let started = Instant::now();
         let before = self.progress.seconds;
         let mut saved = Instant::now();
-        for batch in self.loader.batches(self.progress.step, steps) {
+        for batch in Arc::clone(&self.loader).prefetch(self.progress.step..steps, AHEAD) {
             let rate = self.config.optimiser.learning_rate
                 * self.config.schedule.factor(self.progress.step, steps)
                 * self.rate_factor();
@@ -163,7 +164,7 @@ impl Fit {
             [] => String::new(),
             names => format!(", all of classes not trained on: {}", names.join(", ")),
         };
-        let left_out = match self.loader.left_out() {
+        let left_out = match self.loader.sampler().left_out() {
             0 => String::new(),
             classes => format!(
                 "; never drawn: {classes} classes with fewer than {} images",
@@ -182,7 +183,7 @@ impl Fit {
             self.config.batch_in_words(),
             device::name(self.trainer.net().device()),
         ));
-        if matches!(self.config.data.source, Source::Folder(_)) {
+        if self.config.data.source.takes_shape() {
             let train = &self.dataset.train;
             let sizes = ClassSizes::of(train)?;
             voice.say(&format!("{sizes}, made {}", train.shape()));
@@ -191,11 +192,14 @@ impl Fit {
     }
 
     /// One step; returns the batch's loss, a scalar on the network's device.
-    fn step(&mut self, mut batch: Batch, rate: f64) -> Result<Tensor> {
+    fn step(&mut self, batch: Batch, rate: f64) -> Result<Tensor> {
         let device = self.trainer.net().device();
-        let (images, labels) = batch.tensors(self.config.net.input, device)?;
+        let [c, h, w] = self.config.net.input;
+        let images = Tensor::from_vec(batch.pixels, (batch.images.len(), c, h, w), device)?;
+        let labels = Tensor::new(batch.labels, device)?;
         let stepped = self.trainer.step(&images, &labels, rate);
-        stepped.map_err(|error| self.located(error, &batch.images()))
+        let drawn = || self.loader.sampler().describe(&batch.images);
+        stepped.map_err(|error| self.located(error, &drawn()))
     }
 
     /// A step's loss as a number, or an error that ends the run. A network that has become NaN stays

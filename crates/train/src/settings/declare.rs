@@ -50,7 +50,7 @@ pub struct Range {
 pub enum Base {
     /// The preset `caffe`.
     Caffe,
-    /// A data source whose images have no size of their own.
+    /// A data source whose images take any size.
     Folder,
     /// The trunk `small-resnet`.
     SmallResnet,

@@ -156,7 +156,7 @@ impl Layers {
             bases.push(Base::Caffe);
         }
         let source = self.asked::<Source>("data", "source").unwrap_or_default();
-        let folder = matches!(source, Source::Folder(_));
+        let folder = source.takes_shape();
         if folder {
             bases.push(Base::Folder);
         }
@@ -165,7 +165,7 @@ impl Layers {
         }
         let mut table = RunConfig::defaults(&bases);
         let held_out: Vec<String> = self.asked("data", "hold_out_classes").unwrap_or_default();
-        if !folder && !held_out.is_empty() {
+        if !source.takes_shape() && !held_out.is_empty() {
             // A batch cannot have more classes than there are to train on.
             let left = DIGITS.saturating_sub(held_out.len()).max(2);
             if let Some(Value::Table(in_batch)) = table.get_mut("in_batch") {

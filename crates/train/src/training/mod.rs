@@ -8,7 +8,7 @@ mod optimiser;
 mod schedule;
 mod trainer;
 
-pub use batches::{Batch, Loader};
+pub use batches::{AHEAD, loader};
 pub use divergence::{MOST_ROLLBACKS, NotFinite, OnNan, ROLLBACK_RATE, collapsed};
 pub use memory::keep_freed_memory;
 pub use objective::Objective;

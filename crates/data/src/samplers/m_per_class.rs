@@ -1,36 +1,37 @@
 //! Drawing batches of a few classes with several images each.
 
-use std::collections::BTreeMap;
-
 use rand::Rng;
 
+use super::{Drawn, Sampler};
+use crate::images::by_class;
 use crate::{DataError, Purpose, stream};
 
-/// Draws the batches of any step of a run for a loss over all pairs of a batch: P classes, K images
-/// of each, so that every image has K − 1 similar partners.
+/// Draws batches for a loss over all pairs of a batch: P classes and K images of each, so that every
+/// image has K − 1 similar partners.
 ///
 /// A batch is drawn anew at each step: P of the classes, each as likely as another however many
 /// images it has, then K distinct images of each. Classes with fewer than K images are never drawn,
-/// so that no image is in a batch twice; [`left_out`](Self::left_out) counts them.
+/// so that no image is in a batch twice; [`left_out`](Sampler::left_out) counts them. The images of a
+/// class are next to each other.
 #[derive(Debug)]
-pub struct MPerClassSampler {
+pub struct MPerClass {
+    labels: Vec<u32>,
     /// The images of each class that has enough.
     classes: Vec<Vec<u32>>,
     left_out: usize,
-    images: usize,
     classes_per_batch: usize,
     images_per_class: usize,
     seed: u64,
 }
 
-impl MPerClassSampler {
+impl MPerClass {
     /// A sampler of the images that have these labels: `classes_per_batch` classes with
     /// `images_per_class` images each.
     ///
     /// # Errors
     /// [`DataError::Setting`] where a batch would have fewer than two classes or two images of each,
-    /// and so lack dissimilar or similar pairs; [`DataError::TooFewFullClasses`] where fewer classes
-    /// than a batch needs have enough images.
+    /// and so lack dissimilar or similar pairs; [`DataError::Images`] where fewer classes than a batch
+    /// needs have enough images.
     pub fn new(
         labels: &[u32],
         classes_per_batch: usize,
@@ -45,63 +46,57 @@ impl MPerClassSampler {
                 return Err(DataError::Setting {
                     name,
                     found: found.to_string(),
-                    expected: "at least 2, for dissimilar and similar pairs",
+                    expected: "at least 2, for dissimilar and similar pairs".into(),
                 });
             }
         }
-        let mut groups: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (image, &label) in (0..=u32::MAX).zip(labels) {
-            groups.entry(label).or_default().push(image);
-        }
-        let all = groups.len();
-        let classes: Vec<Vec<u32>> = groups
-            .into_values()
-            .filter(|images| images.len() >= images_per_class)
-            .collect();
+        let mut classes = by_class(labels);
+        let all = classes.len();
+        classes.retain(|images| images.len() >= images_per_class);
         if classes.len() < classes_per_batch {
-            return Err(DataError::TooFewFullClasses {
-                found: classes.len(),
-                classes: all,
-                images: images_per_class,
-                expected: classes_per_batch,
-            });
+            return Err(DataError::Images(format!(
+                "{} of the {all} classes have at least {images_per_class} images; a batch needs {classes_per_batch} such classes",
+                classes.len()
+            )));
         }
         Ok(Self {
             left_out: all - classes.len(),
-            images: labels.len(),
+            labels: labels.to_vec(),
             classes,
             classes_per_batch,
             images_per_class,
             seed,
         })
     }
+}
 
-    /// Images in a batch.
-    pub fn batch_size(&self) -> usize {
-        self.classes_per_batch * self.images_per_class
-    }
-
-    /// Number of images drawn from.
-    pub fn images(&self) -> usize {
-        self.images
-    }
-
-    /// Classes that have too few images to be drawn.
-    pub fn left_out(&self) -> usize {
-        self.left_out
-    }
-
-    /// The images of step `step`, distinct, those of a class next to each other; the same whatever
-    /// was drawn before.
-    pub fn batch(&self, step: u64) -> Vec<u32> {
+impl Sampler for MPerClass {
+    fn draw(&self, step: u64) -> Drawn {
         let mut rng = stream(self.seed, Purpose::ClassBatches, step);
-        let mut batch = Vec::with_capacity(self.batch_size());
+        let mut drawn = Vec::with_capacity(self.classes_per_batch * self.images_per_class);
         for class in distinct(self.classes.len(), self.classes_per_batch, &mut rng) {
             let images = &self.classes[class];
             let chosen = distinct(images.len(), self.images_per_class, &mut rng);
-            batch.extend(chosen.into_iter().map(|image| images[image]));
+            drawn.extend(chosen.into_iter().map(|image| images[image]));
         }
-        batch
+        let label = |&image: &u32| self.labels[image as usize];
+        Drawn {
+            labels: drawn.iter().map(label).collect(),
+            images: drawn,
+        }
+    }
+
+    fn images(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    fn describe(&self, images: &[u32]) -> String {
+        let images: Vec<String> = images.iter().map(u32::to_string).collect();
+        format!("its training images: {}", images.join(", "))
     }
 }
 
@@ -118,7 +113,7 @@ fn distinct<R: Rng + ?Sized>(from: usize, count: usize, rng: &mut R) -> Vec<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
+    use std::collections::{BTreeMap, HashSet};
 
     /// Classes of 50, 30, 20, 3 and 1 images, mixed.
     fn labels() -> Vec<u32> {
@@ -138,10 +133,10 @@ mod tests {
     #[test]
     fn a_batch_is_distinct_images_of_distinct_classes() {
         let labels = labels();
-        let sampler = MPerClassSampler::new(&labels, 3, 4, 1).unwrap();
-        assert_eq!((sampler.batch_size(), sampler.left_out()), (12, 2));
+        let sampler = MPerClass::new(&labels, 3, 4, 1).unwrap();
+        assert_eq!((sampler.images(), sampler.left_out()), (104, 2));
         for step in 0..200 {
-            let batch = sampler.batch(step);
+            let batch = sampler.draw(step).images;
             assert_eq!(batch.len(), 12);
             assert_eq!(batch.iter().collect::<HashSet<_>>().len(), 12, "{batch:?}");
             let classes: Vec<HashSet<u32>> = batch
@@ -157,24 +152,24 @@ mod tests {
 
     #[test]
     fn a_step_gives_the_same_batch_whatever_was_drawn_before() {
-        let one = MPerClassSampler::new(&labels(), 2, 3, 1).unwrap();
-        let other = MPerClassSampler::new(&labels(), 2, 3, 1).unwrap();
-        let forwards: Vec<_> = (0..50).map(|step| one.batch(step)).collect();
-        let backwards: Vec<_> = (0..50).rev().map(|step| other.batch(step)).collect();
+        let one = MPerClass::new(&labels(), 2, 3, 1).unwrap();
+        let other = MPerClass::new(&labels(), 2, 3, 1).unwrap();
+        let forwards: Vec<_> = (0..50).map(|step| one.draw(step)).collect();
+        let backwards: Vec<_> = (0..50).rev().map(|step| other.draw(step)).collect();
         assert!(forwards.iter().eq(backwards.iter().rev()));
         assert_ne!(forwards[0], forwards[1]);
-        let another_seed = MPerClassSampler::new(&labels(), 2, 3, 2).unwrap();
-        assert_ne!(another_seed.batch(0), forwards[0]);
+        let another_seed = MPerClass::new(&labels(), 2, 3, 2).unwrap();
+        assert_ne!(another_seed.draw(0), forwards[0]);
     }
 
     #[test]
     fn classes_and_images_are_drawn_evenly() {
         let labels = labels();
-        let sampler = MPerClassSampler::new(&labels, 2, 3, 1).unwrap();
+        let sampler = MPerClass::new(&labels, 2, 3, 1).unwrap();
         let steps = 6000;
         let mut drawn = vec![0f64; labels.len()];
         for step in 0..steps {
-            for image in sampler.batch(step) {
+            for image in sampler.draw(step).images {
                 drawn[image as usize] += 1.0;
             }
         }
@@ -195,7 +190,7 @@ mod tests {
     #[test]
     fn what_cannot_be_drawn_is_refused() {
         let says = |classes, images, words: &str| {
-            let error = MPerClassSampler::new(&labels(), classes, images, 1).unwrap_err();
+            let error = MPerClass::new(&labels(), classes, images, 1).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
         };
         says(1, 4, "classes a batch is 1");

@@ -5,14 +5,23 @@
 //! that copy: what was checked is what is parsed, even if the user's file changes meanwhile.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Error, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
 use mnist::{Mnist, MnistBuilder};
 
-use crate::idx::{Contents, Expected, copy};
-use crate::{DataError, ImageShape, LabelledImages, file};
+use super::idx::{self, Contents, Expected, UNPACK};
+use super::{Form, Loaded, Source, check_folder};
+use crate::{DataError, Framing, ImageShape, LabelledImages, file};
+
+pub(super) const FORM: Form = Form {
+    kind: "mnist",
+    meaning: "a folder of MNIST-format files",
+    parse: |folder| folder.map(|folder| Source::Mnist(folder.into())),
+    load: |folder, _, _| mnist_folder(folder).map(Loaded::from),
+    takes_shape: false,
+    framing: Framing::of_drawings,
+};
 
 const TRAIN: u32 = 60_000;
 const TEST: u32 = 10_000;
@@ -44,13 +53,11 @@ const fn labels(count: u32) -> Expected {
 /// Whatever keeps the folder from being exactly in MNIST's format; see [`DataError`].
 pub fn mnist_folder(folder: &Path) -> Result<(LabelledImages, LabelledImages), DataError> {
     let paths = find_files(folder)?;
-    let unpacked = tempfile::tempdir().map_err(|source| DataError::Unpack { source })?;
-    let base_path = unpacked
-        .path()
-        .to_str()
-        .ok_or_else(|| DataError::TemporaryName {
-            path: unpacked.path().into(),
-        })?;
+    let unpacked = tempfile::tempdir().map_err(DataError::temporary(UNPACK))?;
+    let base_path = unpacked.path().to_str().ok_or_else(|| {
+        let problem = format!("{} is not UTF-8", unpacked.path().display());
+        DataError::temporary(UNPACK)(Error::other(problem))
+    })?;
     for (path, (name, expected)) in paths.iter().zip(FILES) {
         unpack(path, expected, &unpacked.path().join(name))?;
     }
@@ -70,11 +77,7 @@ pub fn mnist_folder(folder: &Path) -> Result<(LabelledImages, LabelledImages), D
 }
 
 fn find_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if !folder.is_dir() {
-        return Err(DataError::NotAFolder {
-            path: folder.into(),
-        });
-    }
+    check_folder(folder)?;
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for (name, _) in FILES {
@@ -95,40 +98,21 @@ fn find_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     if !missing.is_empty() {
-        return Err(DataError::MissingFiles {
-            folder: folder.into(),
-            missing,
-        });
+        let problem = format!(
+            "lacks {}; each may be gzip'd (.gz) and spelt with `.idx` for `-idx`",
+            missing.join(", ")
+        );
+        return Err(DataError::format(folder, problem));
     }
     Ok(found)
 }
 
-/// Gzip is told by its first two bytes, since browsers unpack files and keep the `.gz`.
 fn unpack(path: &Path, expected: Expected, to: &Path) -> Result<(), DataError> {
     let packed = BufReader::new(file::open(path)?);
-    let unpack_error = |source| DataError::Unpack { source };
-    let mut sink = BufWriter::new(File::create(to).map_err(unpack_error)?);
-    unpack_from(path, packed, expected, &mut sink)?;
-    sink.flush().map_err(unpack_error)
-}
-
-/// Of the bytes of `packed`, which errors call `path`.
-pub(crate) fn unpack_from(
-    path: &Path,
-    mut packed: impl BufRead,
-    expected: Expected,
-    sink: &mut dyn Write,
-) -> Result<(), DataError> {
-    let start = packed.fill_buf().map_err(|source| DataError::Read {
-        path: path.into(),
-        source,
-    })?;
-    let mut source: Box<dyn Read + '_> = if start.starts_with(&[0x1f, 0x8b]) {
-        Box::new(MultiGzDecoder::new(packed))
-    } else {
-        Box::new(packed)
-    };
-    copy(path, &mut source, expected, sink)
+    let to = File::create(to).map_err(DataError::temporary(UNPACK))?;
+    let mut sink = BufWriter::new(to);
+    idx::unpack(path, packed, expected, &mut sink)?;
+    sink.flush().map_err(DataError::temporary(UNPACK))
 }
 
 fn labelled(mut pixels: Vec<u8>, labels: Vec<u8>) -> Result<LabelledImages, DataError> {
@@ -148,9 +132,10 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use std::fs;
+    use std::io::{Cursor, Read};
     use tempfile::TempDir;
 
-    fn idx(magic: u8, sizes: &[u32], body: Vec<u8>) -> Vec<u8> {
+    fn idx_file(magic: u8, sizes: &[u32], body: Vec<u8>) -> Vec<u8> {
         let mut bytes = vec![0, 0, 8, magic];
         for size in sizes {
             bytes.extend(size.to_be_bytes());
@@ -161,11 +146,11 @@ mod tests {
 
     fn image_file(count: u32) -> Vec<u8> {
         let body = (0..count * 784).map(|i| (i % 251) as u8).collect();
-        idx(3, &[count, 28, 28], body)
+        idx_file(3, &[count, 28, 28], body)
     }
 
     fn label_file(count: u32) -> Vec<u8> {
-        idx(1, &[count], (0..count).map(|i| (i % 10) as u8).collect())
+        idx_file(1, &[count], (0..count).map(|i| (i % 10) as u8).collect())
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -191,12 +176,15 @@ mod tests {
         folder
     }
 
-    /// The error that a sound folder gives once `name` holds `bytes`; its text has to name the file.
-    fn fault(name: &str, bytes: &[u8]) -> DataError {
+    /// Asserts what a sound folder is refused with once `name` holds `bytes`.
+    fn assert_refused(name: &str, bytes: &[u8], expected: &str) {
         let folder = folder_with(name, bytes);
         let error = mnist_folder(folder.path()).unwrap_err();
-        assert!(error.to_string().contains(name), "{error}");
-        error
+        assert!(
+            matches!(&error, DataError::Format { path, problem, .. }
+                if path.ends_with(name) && problem.contains(expected)),
+            "{error:?}"
+        );
     }
 
     #[test]
@@ -225,7 +213,11 @@ mod tests {
         fs::write(&file, "").unwrap();
         for path in [folder.path().join("none"), file] {
             let error = mnist_folder(&path).unwrap_err();
-            assert!(matches!(&error, DataError::NotAFolder { path: p } if *p == path));
+            assert!(
+                matches!(&error, DataError::Format { path: p, problem, .. }
+                    if *p == path && problem.contains("not a folder")),
+                "{error:?}"
+            );
         }
     }
 
@@ -251,30 +243,24 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         let error = mnist_folder(folder.path()).unwrap_err();
-        assert!(matches!(error, DataError::NotAFile { path: p } if p == path));
+        assert!(
+            matches!(&error, DataError::Format { path: p, problem, .. }
+                if *p == path && problem.contains("not a regular file")),
+            "{error:?}"
+        );
     }
 
     #[test]
     fn a_truncated_file_is_refused_wherever_it_ends() {
         let images = image_file(TEST);
         for length in [0, 3, 15, 16, images.len() - 1] {
-            let error = fault("t10k-images-idx3-ubyte", &images[..length]);
-            assert!(
-                matches!(error, DataError::Truncated { found, expected: 7_840_016, .. }
-                    if found == length as u64),
-                "{error:?}"
-            );
+            let expected = format!("is cut short: {length} bytes unpacked of 7840016;");
+            assert_refused("t10k-images-idx3-ubyte", &images[..length], &expected);
         }
         let labels = label_file(TRAIN);
-        let error = fault("train-labels-idx1-ubyte", &labels[..labels.len() - 1]);
-        assert!(matches!(
-            error,
-            DataError::Truncated {
-                found: 60_007,
-                expected: 60_008,
-                ..
-            }
-        ));
+        let expected = "is cut short: 60007 bytes unpacked of 60008;";
+        let cut = &labels[..labels.len() - 1];
+        assert_refused("train-labels-idx1-ubyte", cut, expected);
     }
 
     #[test]
@@ -282,94 +268,57 @@ mod tests {
         let mut labels = label_file(TEST);
         labels.push(0);
         for bytes in [gzip(&labels), labels] {
-            let error = fault("t10k-labels-idx1-ubyte", &bytes);
-            assert!(matches!(
-                error,
-                DataError::TrailingBytes {
-                    expected: 10_008,
-                    ..
-                }
-            ));
+            let expected = "goes on after the 10008 bytes";
+            assert_refused("t10k-labels-idx1-ubyte", &bytes, expected);
         }
     }
 
     #[test]
     fn a_web_page_in_the_place_of_a_file_is_not_idx() {
-        let error = fault("t10k-labels-idx1-ubyte", b"<html>404</html>");
-        assert!(matches!(error, DataError::WrongMagic { found, .. } if &found == b"<htm"));
+        let expected = "starts with the bytes [3c, 68, 74, 6d]";
+        assert_refused("t10k-labels-idx1-ubyte", b"<html>404</html>", expected);
     }
 
     #[test]
     fn swapped_images_and_labels_are_named_as_such() {
-        let error = fault("train-images-idx3-ubyte", &label_file(TRAIN));
-        assert!(matches!(
-            error,
-            DataError::WrongContents {
-                found: "labels",
-                expected: "images",
-                ..
-            }
-        ));
-        let error = fault("t10k-labels-idx1-ubyte", &image_file(TEST));
-        assert!(matches!(
-            error,
-            DataError::WrongContents {
-                found: "images",
-                expected: "labels",
-                ..
-            }
-        ));
+        let images = label_file(TRAIN);
+        assert_refused(
+            "train-images-idx3-ubyte",
+            &images,
+            "holds labels, not images",
+        );
+        let labels = image_file(TEST);
+        assert_refused(
+            "t10k-labels-idx1-ubyte",
+            &labels,
+            "holds images, not labels",
+        );
     }
 
     #[test]
     fn swapped_training_and_test_files_are_refused_by_their_counts() {
-        let error = fault("train-images-idx3-ubyte", &image_file(TEST));
-        assert!(matches!(
-            error,
-            DataError::WrongCount {
-                found: 10_000,
-                expected: 60_000,
-                ..
-            }
-        ));
-        let error = fault("t10k-labels-idx1-ubyte", &label_file(TRAIN));
-        assert!(matches!(
-            error,
-            DataError::WrongCount {
-                found: 60_000,
-                expected: 10_000,
-                ..
-            }
-        ));
+        let expected = "holds 10000 images; MNIST's format requires 60000 here";
+        assert_refused("train-images-idx3-ubyte", &image_file(TEST), expected);
+        let expected = "holds 60000 labels; MNIST's format requires 10000 here";
+        assert_refused("t10k-labels-idx1-ubyte", &label_file(TRAIN), expected);
     }
 
     #[test]
     fn images_of_another_size_are_refused() {
-        let bytes = idx(3, &[TEST, 32, 28], vec![0; 32 * 28 * TEST as usize]);
-        let error = fault("t10k-images-idx3-ubyte", &bytes);
-        assert!(matches!(
-            error,
-            DataError::WrongSize {
-                found: [32, 28],
-                ..
-            }
-        ));
+        let bytes = idx_file(3, &[TEST, 32, 28], vec![0; 32 * 28 * TEST as usize]);
+        assert_refused(
+            "t10k-images-idx3-ubyte",
+            &bytes,
+            "holds images of 32x28 pixels",
+        );
     }
 
     #[test]
     fn a_label_above_nine_is_refused_with_its_position() {
         let mut labels = label_file(TRAIN);
         labels[8 + 59_999] = 10;
-        let error = fault("train-labels-idx1-ubyte", &labels);
-        assert!(matches!(
-            error,
-            DataError::LabelOutOfRange {
-                position: 59_999,
-                found: 10,
-                highest: 9,
-                ..
-            }
-        ));
+        let expected = "has the label 10 at position 59999; labels go from 0 to 9";
+        assert_refused("train-labels-idx1-ubyte", &labels, expected);
     }
 
     #[test]
@@ -386,14 +335,14 @@ mod tests {
             &sound[..sound.len() / 2],
             &sound[..5],
         ] {
-            let error = fault("t10k-labels-idx1-ubyte", bytes);
-            assert!(matches!(error, DataError::Gzip { .. }), "{error:?}");
+            let expected = "its gzip stream cannot be unpacked";
+            assert_refused("t10k-labels-idx1-ubyte", bytes, expected);
         }
     }
 
     #[test]
     fn a_gzip_bomb_is_read_no_further_than_the_expected_size() {
-        struct Counted(u64, std::io::Cursor<Vec<u8>>);
+        struct Counted(u64, Cursor<Vec<u8>>);
         impl Read for Counted {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
                 let header = self.1.read(buffer)?;
@@ -403,10 +352,11 @@ mod tests {
             }
         }
         // Endless zeros after a sound header, as a bomb unpacks to.
-        let mut bomb = Counted(0, std::io::Cursor::new(idx(1, &[TEST], Vec::new())));
+        let mut bomb = Counted(0, Cursor::new(idx_file(1, &[TEST], Vec::new())));
         let mut sink = Vec::new();
-        let error = copy(Path::new("bomb"), &mut bomb, labels(TEST), &mut sink).unwrap_err();
-        assert!(matches!(error, DataError::TrailingBytes { .. }));
+        let packed = BufReader::with_capacity(1, &mut bomb);
+        let error = idx::unpack(Path::new("bomb"), packed, labels(TEST), &mut sink).unwrap_err();
+        assert!(error.to_string().contains("goes on after"), "{error}");
         assert_eq!((bomb.0, sink.len()), (10_009, 10_008));
     }
 }

@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::{DataError, Dataset, LabelledImages};
+use super::Dataset;
+use crate::{DataError, LabelledImages};
 
 impl Dataset {
     /// Keeps the classes named in `held_out` out of training and validation, and tests on them alone:
-    /// what a network makes of classes it has never seen shows an embedding rather than a classifier.
-    /// The other classes' test images become [`closed_test`](Self::closed_test). All class names and
-    /// labels stay. With no name, nothing changes.
+    /// how a network places classes it has never seen shows whether it is more than a classifier.
+    /// The other classes' test images become [`closed_test`](Self::closed_test). Class names and
+    /// labels stay as they are. Without names nothing changes.
     ///
     /// # Errors
-    /// [`DataError::NoSuchClass`]; [`DataError::Setting`] where fewer than two classes are held out or
-    /// left, which pair with no other.
+    /// [`DataError::Images`] for a name that is no class; [`DataError::Setting`] where fewer than two
+    /// classes are held out or left, which gives no dissimilar pairs.
     pub fn open_set(self, held_out: &[String]) -> Result<Self, DataError> {
         if held_out.is_empty() {
             return Ok(self);
@@ -22,9 +23,11 @@ impl Dataset {
         let mut unseen = BTreeSet::new();
         for name in held_out {
             let class = names.iter().position(|known| known == name);
-            unseen.insert(class.ok_or_else(|| DataError::NoSuchClass {
-                found: name.clone(),
-                classes: names.to_vec(),
+            unseen.insert(class.ok_or_else(|| {
+                let names = names.join(", ");
+                DataError::Images(format!(
+                    "there is no class `{name}` to hold out; there are {names}"
+                ))
             })?);
         }
         for (name, found) in [
@@ -38,7 +41,7 @@ impl Dataset {
                 return Err(DataError::Setting {
                     name,
                     found: found.to_string(),
-                    expected: "at least 2, for dissimilar pairs",
+                    expected: "at least 2, for dissimilar pairs".into(),
                 });
             }
         }

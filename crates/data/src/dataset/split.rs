@@ -1,20 +1,19 @@
-//! Holding images out.
-
-use std::collections::BTreeMap;
+//! Splitting images class by class.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
 
 use crate::DataError;
+use crate::images::by_class;
 
-/// Splits images at random, class by class, as indices (kept, held out), each in ascending order.
+/// Splits images at random, class by class, into indices (kept, held out), each in ascending order.
 ///
 /// `fraction` of each class, rounded, is held out, but at least one image and never all; a class of
-/// one image is kept. An error calls the fraction `name`.
+/// one image is kept. Errors call the fraction `name`.
 ///
 /// # Errors
 /// [`DataError::Setting`] unless 0 < `fraction` < 1.
-pub fn hold_out<R: Rng + ?Sized>(
+pub(crate) fn hold_out<R: Rng + ?Sized>(
     labels: &[u32],
     fraction: f64,
     name: &'static str,
@@ -24,25 +23,33 @@ pub fn hold_out<R: Rng + ?Sized>(
         return Err(DataError::Setting {
             name,
             found: fraction.to_string(),
-            expected: "a fraction above 0 and below 1",
+            expected: "a fraction above 0 and below 1".into(),
         });
     }
-    let mut by_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (i, &label) in labels.iter().enumerate() {
-        by_class.entry(label).or_default().push(i);
-    }
-    let mut kept = Vec::new();
-    let mut held_out = Vec::new();
-    for mut members in by_class.into_values() {
+    let (held_out, kept) = split_classes(labels, |members| {
         members.shuffle(rng);
         let wanted = (members.len() as f64 * fraction).round() as usize;
-        let held = wanted.max(1).min(members.len() - 1);
-        held_out.extend_from_slice(&members[..held]);
-        kept.extend_from_slice(&members[held..]);
-    }
-    kept.sort_unstable();
-    held_out.sort_unstable();
+        wanted.max(1).min(members.len() - 1)
+    });
     Ok((kept, held_out))
+}
+
+/// Divides each class's images in two, as indices in ascending order: `cut` may reorder a class, and
+/// returns how many of its images, from the front, go to the first part.
+pub(crate) fn split_classes(
+    labels: &[u32],
+    mut cut: impl FnMut(&mut [u32]) -> usize,
+) -> (Vec<usize>, Vec<usize>) {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for mut members in by_class(labels) {
+        let at = cut(&mut members);
+        let members: Vec<usize> = members.into_iter().map(|image| image as usize).collect();
+        first.extend_from_slice(&members[..at]);
+        second.extend_from_slice(&members[at..]);
+    }
+    first.sort_unstable();
+    second.sort_unstable();
+    (first, second)
 }
 
 #[cfg(test)]

@@ -1,21 +1,31 @@
 //! A folder of pictures, one sub-folder a class.
 
 use std::error::Error;
-use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use image::ImageFormat;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::{Form, Loaded, Source, check_folder};
+use crate::dataset::hold_out;
 use crate::pixel_file::PixelFile;
 use crate::{
-    DataError, Framing, ImageShape, LabelledImages, Picture, Purpose, hold_out, read_picture,
-    stream,
+    DataError, Framing, ImageShape, LabelledImages, PictureProblem, Purpose, read_picture, stream,
 };
 
-/// Decoded at once, on all threads.
+pub(super) const FORM: Form = Form {
+    kind: "folder",
+    meaning: "pictures, one sub-folder a class",
+    parse: |folder| folder.map(|folder| Source::Folder(folder.into())),
+    load: picture_folder,
+    takes_shape: true,
+    framing: |_| Framing::Letterbox,
+};
+
+/// Pictures decoded at a time, on all threads.
 const AT_ONCE: usize = 256;
 
 /// Bytes of pixels that [`Store::Auto`] keeps in memory at most.
@@ -30,8 +40,8 @@ pub enum Store {
     Auto,
     /// In memory.
     Memory,
-    /// In a nameless file in the temporary folder, which the system reads as it is needed: sets
-    /// larger than memory.
+    /// In a file without a name in the temporary folder, which the system reads as it is needed: for
+    /// sets larger than memory.
     Disk,
 }
 
@@ -46,12 +56,12 @@ pub struct FolderOptions<'a> {
     pub skip_corrupt: bool,
     /// Where the pixels are kept.
     pub store: Store,
-    /// Told how many pictures of how many have been read.
+    /// Called with how many files have been read, and how many there are.
     pub progress: &'a dyn Fn(usize, usize),
 }
 
 impl Default for FolderOptions<'_> {
-    /// 64x64 pixels in colour, a fifth to test on, all pictures sound.
+    /// 64x64 pixels in colour, a fifth to test on, no corrupt picture accepted.
     fn default() -> Self {
         Self {
             shape: ImageShape {
@@ -67,59 +77,37 @@ impl Default for FolderOptions<'_> {
     }
 }
 
-impl fmt::Debug for FolderOptions<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FolderOptions")
-            .field("shape", &self.shape)
-            .field("test", &self.test)
-            .field("skip_corrupt", &self.skip_corrupt)
-            .field("store", &self.store)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A folder's pictures, split.
-#[derive(Clone, Debug)]
-pub struct PictureFolder {
-    /// Training pictures.
-    pub train: LabelledImages,
-    /// Test pictures.
-    pub test: LabelledImages,
-    /// What was left out, a sentence each.
-    pub notes: Vec<String>,
-}
-
 /// Reads the pictures in `folder`: each sub-folder is a class, its name the class's.
 ///
 /// Where there are two sub-folders `train` and `test`, they have the classes, and are the split.
 /// Otherwise `options.test` of each class, chosen by `seed`, is tested on; a class of one picture is
 /// trained on. Classes and pictures are in the order of their names. Hidden files and folders are
-/// passed over; other files and folders where no picture can be are passed over and named.
+/// skipped; other files and folders where no picture can be are skipped with a note.
 ///
 /// # Errors
-/// [`DataError::NotAFolder`], [`DataError::NoClasses`], [`DataError::MixedSplit`],
-/// [`DataError::ClassName`] and [`DataError::Read`] for a folder that is not laid out so or cannot be
-/// read; [`DataError::CorruptPictures`], which lists every picture that cannot be read, unless
-/// `options.skip_corrupt`; [`DataError::NoPictures`]; [`DataError::Setting`] for a fraction that is
-/// none; [`DataError::PixelFile`].
+/// [`DataError::Format`] and [`DataError::Read`] for a folder that is not laid out so, has no picture
+/// or cannot be read; [`DataError::CorruptPictures`], which lists every picture that cannot be read,
+/// unless `options.skip_corrupt`; [`DataError::Setting`] unless 0 < `options.test` < 1;
+/// [`DataError::Temporary`].
 pub fn picture_folder(
     folder: &Path,
     seed: u64,
     options: &FolderOptions,
-) -> Result<PictureFolder, DataError> {
+) -> Result<Loaded, DataError> {
     let mut notes = Vec::new();
     let listing = Listing::of(folder, &mut notes)?;
-    let images = listing.read(folder, options, &mut notes)?;
-    let (train, test) = match &images.tested {
-        Some(tested) => (0..images.all.len()).partition(|&i| !tested[i]),
-        None => {
+    let split = listing.split;
+    let (images, tested) = listing.read(folder, options, &mut notes)?;
+    let (train, test) = match split {
+        true => (0..images.len()).partition(|&i| !tested[i]),
+        false => {
             let mut rng = stream(seed, Purpose::TestSplit, 0);
-            hold_out(images.all.labels(), options.test, "test", &mut rng)?
+            hold_out(images.labels(), options.test, "test", &mut rng)?
         }
     };
-    Ok(PictureFolder {
-        train: images.all.select(&train),
-        test: images.all.select(&test),
+    Ok(Loaded {
+        train: images.select(&train),
+        test: images.select(&test),
         notes,
     })
 }
@@ -138,43 +126,32 @@ struct Entry {
     tested: bool,
 }
 
-struct Images {
-    all: LabelledImages,
-    /// (N,): whether an image is of `test`, where the folder has a split.
-    tested: Option<Vec<bool>>,
-}
-
 impl Listing {
     fn of(folder: &Path, notes: &mut Vec<String>) -> Result<Self, DataError> {
-        if !folder.is_dir() {
-            return Err(DataError::NotAFolder {
-                path: folder.into(),
-            });
-        }
+        check_folder(folder)?;
         let top = sub_folders(folder, notes)?;
         let is_split = |(name, _): &(String, PathBuf)| name == "train" || name == "test";
         let split = top.iter().filter(|entry| is_split(entry)).count() == 2;
         if split && let Some((other, _)) = top.iter().find(|entry| !is_split(entry)) {
-            return Err(DataError::MixedSplit {
-                folder: folder.into(),
-                other: other.clone(),
-            });
+            let problem = format!(
+                "has the sub-folders train and test, which would be a split of its pictures, beside `{other}`; take one or the other away"
+            );
+            return Err(DataError::format(folder, problem));
         }
         // (class, its folder, whether it is tested on)
         let mut folders = Vec::new();
-        if split {
-            for (name, path) in &top {
-                for (class, path) in sub_folders(path, notes)? {
-                    folders.push((class, path, name == "test"));
-                }
+        for (name, path) in top {
+            if split {
+                let classes = sub_folders(&path, notes)?.into_iter();
+                folders.extend(classes.map(|(class, path)| (class, path, name == "test")));
+            } else {
+                folders.push((name, path, false));
             }
-        } else {
-            folders.extend(top.into_iter().map(|(class, path)| (class, path, false)));
         }
         if folders.is_empty() {
-            return Err(DataError::NoClasses {
-                folder: folder.into(),
-            });
+            let problem =
+                "has no sub-folders; a folder of pictures has one for each class, named after it";
+            return Err(DataError::format(folder, problem));
         }
         let mut classes: Vec<String> = folders.iter().map(|(class, ..)| class.clone()).collect();
         classes.sort_unstable();
@@ -205,12 +182,13 @@ impl Listing {
         })
     }
 
+    /// The pictures, and whether each is of `test`.
     fn read(
         self,
         folder: &Path,
         options: &FolderOptions,
         notes: &mut Vec<String>,
-    ) -> Result<Images, DataError> {
+    ) -> Result<(LabelledImages, Vec<bool>), DataError> {
         let shape = options.shape;
         let count = self.files.len();
         let mut pixels = Pixels::new(options.store, (count as u64) * shape.values() as u64)?;
@@ -224,14 +202,15 @@ impl Listing {
                 .collect();
             for (file, read) in files.iter().zip(read) {
                 match read {
-                    Ok(Picture { pixels: read, .. }) => {
-                        pixels.append(read)?;
+                    Ok(picture) => {
+                        pixels.append(&picture.pixels)?;
                         labels.push(file.class);
                         tested.push(file.tested);
                     }
-                    Err(DataError::Picture { .. })
-                        if ImageFormat::from_path(&file.path).is_err() =>
-                    {
+                    Err(DataError::Picture {
+                        problem: PictureProblem::Unreadable,
+                        ..
+                    }) if ImageFormat::from_path(&file.path).is_err() => {
                         notes.push(format!("{} is no picture", file.path.display()));
                         continue;
                     }
@@ -248,19 +227,14 @@ impl Listing {
             notes.extend(faults.into_iter().map(|fault| format!("left out: {fault}")));
         }
         if labels.is_empty() {
-            return Err(DataError::NoPictures {
-                folder: folder.into(),
-            });
+            return Err(DataError::format(folder, "has no picture that can be read"));
         }
         for (class, name) in self.classes.iter().enumerate() {
             if !labels.contains(&(class as u32)) {
                 notes.push(format!("the class {name} has no picture"));
             }
         }
-        Ok(Images {
-            all: pixels.finish(shape, labels, self.classes)?,
-            tested: self.split.then_some(tested),
-        })
+        Ok((pixels.finish(shape, labels, self.classes)?, tested))
     }
 }
 
@@ -282,10 +256,10 @@ impl Pixels {
         })
     }
 
-    fn append(&mut self, image: Vec<u8>) -> Result<(), DataError> {
+    fn append(&mut self, image: &[u8]) -> Result<(), DataError> {
         match self {
-            Self::Memory(pixels) => pixels.extend(image),
-            Self::Disk(file) => file.append(&image)?,
+            Self::Memory(pixels) => pixels.extend_from_slice(image),
+            Self::Disk(file) => file.append(image)?,
         }
         Ok(())
     }
@@ -308,7 +282,7 @@ impl Pixels {
     }
 }
 
-/// Name and path of each folder in `folder`; a file there is noted.
+/// Name and path of each folder in `folder`, with a note of each file there.
 fn sub_folders(
     folder: &Path,
     notes: &mut Vec<String>,
@@ -321,23 +295,23 @@ fn sub_folders(
         }
         match path.file_name().and_then(|name| name.to_str()) {
             Some(name) => folders.push((name.to_string(), path)),
-            None => return Err(DataError::ClassName { path }),
+            None => {
+                let problem = "has a name that is not UTF-8; a class needs one that is";
+                return Err(DataError::format(&path, problem));
+            }
         }
     }
     Ok(folders)
 }
 
-/// What is in `folder` and not hidden, in the order of the names.
+/// Paths of what is in `folder` and not hidden, in the order of their names.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let list = || -> std::io::Result<Vec<PathBuf>> {
+    let list = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?
             .map(|entry| Ok(entry?.path()))
             .collect()
     };
-    let mut paths = list().map_err(|source| DataError::Read {
-        path: folder.into(),
-        source,
-    })?;
+    let mut paths = list().map_err(DataError::read(folder))?;
     paths.retain(|path| {
         path.file_name()
             .is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
@@ -346,7 +320,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
-/// An error with its causes, on a line.
+/// An error with its causes, in one line.
 fn chain(error: &DataError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -8,13 +8,22 @@
 
 use std::path::Path;
 
-use flate2::read::GzDecoder;
+use super::idx::{self, Contents, Expected};
+use super::{Form, Loaded, Source};
+use crate::dataset::split_classes;
+use crate::{DataError, Framing, ImageShape, LabelledImages};
 
-use crate::idx::{Contents, Expected, copy};
-use crate::{DataError, ImageShape, LabelledImages};
+pub(super) const FORM: Form = Form {
+    kind: "digits",
+    meaning: "embedded",
+    parse: |folder| folder.is_none().then_some(Source::Digits),
+    load: |_, _, _| digits().map(Loaded::from),
+    takes_shape: false,
+    framing: Framing::of_drawings,
+};
 
-const IMAGES: &[u8] = include_bytes!("../digits/images-idx3-ubyte.gz");
-const LABELS: &[u8] = include_bytes!("../digits/labels-idx1-ubyte.gz");
+const IMAGES: &[u8] = include_bytes!("../../digits/images-idx3-ubyte.gz");
+const LABELS: &[u8] = include_bytes!("../../digits/labels-idx1-ubyte.gz");
 const COUNT: u32 = 10_000;
 
 /// The embedded digits as (training, test), 8,000 and 2,000.
@@ -32,7 +41,7 @@ pub fn digits() -> Result<(LabelledImages, LabelledImages), DataError> {
         labels.into_iter().map(u32::from).collect(),
         (0..10).map(|digit| digit.to_string()).collect(),
     )?;
-    let (train, test) = last_fifth(all.labels(), &all.class_counts());
+    let (train, test) = last_fifth(all.labels());
     Ok((all.select(&train), all.select(&test)))
 }
 
@@ -41,30 +50,22 @@ fn unpack(name: &str, gzip: &[u8], contents: Contents) -> Result<Vec<u8>, DataEr
         contents,
         count: COUNT,
     };
+    let path = Path::new("embedded digits").join(name);
     let mut bytes = Vec::new();
-    copy(
-        &Path::new("embedded digits").join(name),
-        &mut GzDecoder::new(gzip),
-        expected,
-        &mut bytes,
-    )?;
+    idx::unpack(&path, gzip, expected, &mut bytes)?;
     bytes.drain(..expected.header_bytes());
     Ok(bytes)
 }
 
 /// Indices of the first four fifths and of the last fifth (rounded) of each class.
-fn last_fifth(labels: &[u32], counts: &[usize]) -> (Vec<usize>, Vec<usize>) {
-    let mut seen = vec![0; counts.len()];
-    (0..labels.len()).partition(|&i| {
-        let class = labels[i] as usize;
-        seen[class] += 1;
-        seen[class] <= counts[class] - (counts[class] + 2) / 5
-    })
+fn last_fifth(labels: &[u32]) -> (Vec<usize>, Vec<usize>) {
+    split_classes(labels, |members| members.len() - (members.len() + 2) / 5)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flate2::read::GzDecoder;
     use sha2::{Digest, Sha256};
     use std::io::Read;
 
@@ -114,9 +115,6 @@ mod tests {
     #[test]
     fn the_split_takes_the_end_of_each_class_in_order() {
         let labels = [1, 0, 0, 0, 0, 1, 0];
-        assert_eq!(
-            last_fifth(&labels, &[5, 2]),
-            (vec![0, 1, 2, 3, 4, 5], vec![6])
-        );
+        assert_eq!(last_fifth(&labels), (vec![0, 1, 2, 3, 4, 5], vec![6]));
     }
 }

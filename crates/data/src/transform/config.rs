@@ -1,0 +1,201 @@
+//! The transforms of a run, as settings.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Compose, Edge, Normalise, RandomBrightness, RandomFlip, RandomRotation, RandomShift, Scale,
+    Transform,
+};
+use crate::DataError;
+
+/// The transforms of a run, as its configuration file has them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransformConfig {
+    /// Factor on the raw pixels, 0..=255.
+    pub scale: f32,
+    /// Subtracted from the scaled pixels.
+    pub mean: f32,
+    /// The result is divided by this.
+    pub std: f32,
+    /// Greatest random shift of a training image, in pixels; 0 for none.
+    pub shift: u32,
+    /// Greatest random rotation of a training image, in degrees; 0 for none.
+    pub rotation: f32,
+    /// What comes in where a training image is shifted or turned.
+    pub edge: Edge,
+    /// Whether training images are mirrored, left to right, every other time.
+    pub flip: bool,
+    /// Greatest random change of a training image's brightness, as a part of it; 0 for none.
+    pub brightness: f32,
+}
+
+impl Default for TransformConfig {
+    /// Mean and standard deviation are those of MNIST's training pixels.
+    fn default() -> Self {
+        Self {
+            scale: 1.0 / 255.0,
+            mean: 0.1307,
+            std: 0.3081,
+            shift: 0,
+            rotation: 0.0,
+            edge: Edge::Zero,
+            flip: false,
+            brightness: 0.0,
+        }
+    }
+}
+
+impl TransformConfig {
+    /// Checks each setting's range.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] for the first that is out of range.
+    pub fn validate(&self) -> Result<(), DataError> {
+        let positive = |value: f32| value.is_finite() && value > 0.0;
+        let checks = [
+            (
+                "scale",
+                self.scale,
+                positive(self.scale),
+                "finite and above 0",
+            ),
+            ("mean", self.mean, self.mean.is_finite(), "finite"),
+            ("std", self.std, positive(self.std), "finite and above 0"),
+            (
+                "rotation",
+                self.rotation,
+                (0.0..=180.0).contains(&self.rotation),
+                "from 0 to 180 degrees",
+            ),
+            (
+                "brightness",
+                self.brightness,
+                (0.0..=1.0).contains(&self.brightness),
+                "from 0 to 1",
+            ),
+        ];
+        match checks.into_iter().find(|(.., sound, _)| !sound) {
+            None => Ok(()),
+            Some((name, found, _, expected)) => Err(DataError::Setting {
+                name,
+                found: found.to_string(),
+                expected: expected.into(),
+            }),
+        }
+    }
+
+    /// The chain for training images. It turns before it shifts, so that the centre of rotation is
+    /// the digit's, and works on raw pixels, whose background is 0.
+    pub fn train(&self) -> Compose {
+        let mut chain: Vec<Box<dyn Transform>> = Vec::new();
+        let edge = self.edge;
+        if self.flip {
+            chain.push(Box::new(RandomFlip));
+        }
+        if self.rotation > 0.0 {
+            let max = self.rotation;
+            chain.push(Box::new(RandomRotation { max, edge }));
+        }
+        if self.shift > 0 {
+            let max = self.shift;
+            chain.push(Box::new(RandomShift { max, edge }));
+        }
+        if self.brightness > 0.0 {
+            let max = self.brightness;
+            chain.push(Box::new(RandomBrightness { max }));
+        }
+        chain.extend(self.evaluation().0);
+        Compose(chain)
+    }
+
+    /// The chain for all other images: scaled and normalised, nothing random.
+    pub fn evaluation(&self) -> Compose {
+        Compose(vec![
+            Box::new(Scale(self.scale)),
+            Box::new(Normalise {
+                mean: self.mean,
+                std: self.std,
+            }),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ImageShape, Purpose, stream};
+
+    #[test]
+    fn the_evaluation_chain_is_the_pixel_scaled_less_mean_over_std() {
+        let mut pixels = [0.0, 51.0, 255.0];
+        let shape = ImageShape {
+            channels: 1,
+            height: 1,
+            width: 3,
+        };
+        let mut rng = stream(1, Purpose::Augmentation, 0);
+        TransformConfig::default()
+            .evaluation()
+            .apply(&mut pixels, shape, &mut rng);
+        let expected = [0.0f32, 0.2, 1.0].map(|v| (v - 0.1307) / 0.3081);
+        for (found, expected) in std::iter::zip(pixels, expected) {
+            assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_random_transform_that_is_off_is_not_in_the_chain() {
+        let off = TransformConfig::default();
+        assert_eq!(off.train().0.len(), 2);
+        let on = TransformConfig {
+            shift: 2,
+            rotation: 10.0,
+            ..off
+        };
+        assert_eq!(
+            format!("{:?}", on.train().0),
+            "[RandomRotation { max: 10.0, edge: Zero }, RandomShift { max: 2, edge: Zero }, Scale(0.003921569), \
+             Normalise { mean: 0.1307, std: 0.3081 }]"
+        );
+        assert_eq!(on.evaluation().0.len(), 2);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused_by_name() {
+        let sound = TransformConfig::default();
+        sound.validate().unwrap();
+        type Change = fn(&mut TransformConfig);
+        let wrong: [(&str, Change); 7] = [
+            ("brightness", |c| c.brightness = 1.5),
+            ("scale", |c| c.scale = 0.0),
+            ("mean", |c| c.mean = f32::NAN),
+            ("std", |c| c.std = 0.0),
+            ("std", |c| c.std = f32::INFINITY),
+            ("rotation", |c| c.rotation = -1.0),
+            ("rotation", |c| c.rotation = f32::NAN),
+        ];
+        for (setting, change) in wrong {
+            let mut config = sound;
+            change(&mut config);
+            let result = config.validate();
+            assert!(
+                matches!(result, Err(DataError::Setting { name, .. }) if name == setting),
+                "{config:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_configuration_may_leave_settings_out_but_not_misspell_them() {
+        let config: TransformConfig = toml::from_str("shift = 2").unwrap();
+        assert_eq!(
+            config,
+            TransformConfig {
+                shift: 2,
+                ..TransformConfig::default()
+            }
+        );
+        assert!(toml::from_str::<TransformConfig>("shfit = 2").is_err());
+    }
+}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Opens what a finished run shows in Chromium and uses it, on a desktop and on a phone, in light and in
-# dark. PNG files of what was seen go to SCREENSHOTS.
+# Tests the pages of a finished run in Chromium, at desktop and phone size, in light and dark mode, and
+# saves PNG files to SCREENSHOTS.
 #
 #   scripts/browser-test.sh report RUN [SCREENSHOTS]     report.html: mouse, keyboard, touch, copying
 #   scripts/browser-test.sh service RUN [SCREENSHOTS]    `train serve`: drawing, files, the verdict
 #
-# Needs Chromium (Debian's package `chromium`; CHROMIUM names another).
+# Needs Chromium (Debian package `chromium`; set CHROMIUM to use another).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,4 +1,4 @@
-"""A page as its readers see it: on a desktop and on a phone, in light and in dark."""
+"""Opens a page in Chromium at desktop and phone size, in light and dark mode."""
 
 import os
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ def chromium():
 
 
 def views(browser, address, use):
-    """Has `use(page, name)` use the page in every view. What is written on the console, a page that is
-    wider than the window and a request to anywhere but `address` are errors."""
+    """Calls `use(page, name)` for every view. Output on the console, a page wider than the window, and a
+    request to anywhere but `address` are errors."""
     for size in SIZES:
         for theme in ("light", "dark"):
             context = browser.new_context(

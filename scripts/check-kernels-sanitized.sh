@@ -3,8 +3,8 @@
 # same cases as the tests. Needs g++ with both (Debian and Ubuntu: apt install g++).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# The program is Rust: only its kernels are instrumented, and what Rust itself leaves at exit is not
-# theirs to free.
+# Only the kernels are instrumented. The program around them is Rust, and what Rust leaves allocated at
+# exit is not a leak of theirs.
 export KERNELS_SANITIZED=1 ASAN_OPTIONS=detect_leaks=0
-# `--workspace` for its features, so that nothing is compiled anew after the other tests.
+# `--workspace` selects the same features as the other tests, so nothing is compiled again.
 exec cargo test --workspace --test pairs --test edges --test emulator --test in_batch_kernels "$@"

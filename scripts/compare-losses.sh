@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The loss of pairs drawn beforehand beside the loss of all pairs of a batch, three seeds each: a table
-# (Markdown, CSV) and a chart of test figures against images and seconds in FOLDER. Runs that are
-# already there are not made again. See crates/train/examples/compare_losses.rs.
+# Compares training on pairs drawn in advance with training on all pairs of a batch, three seeds each.
+# Writes a table (Markdown, CSV) and a chart of test figures against images and seconds to FOLDER, and
+# keeps runs that are already there. See crates/train/examples/compare_losses.rs.
 #
 #   scripts/compare-losses.sh FOLDER digits
 #   scripts/compare-losses.sh FOLDER mnist:DIR

@@ -1,18 +1,18 @@
-"""Times the loss over all pairs of a batch beside pytorch-metric-learning's ContrastiveLoss.
+"""Times the loss over all pairs of a batch against pytorch-metric-learning's ContrastiveLoss.
 
 Run through compare-metric-learning.sh. BINARY is the benchmark crates/loss-kernel/benches/in_batch.rs.
 
 usage: compare-metric-learning.py BINARY [ROWS...]
 
-The two coincide where pytorch-metric-learning takes squared distances, LpDistance(power=2): similar
-pairs then have d², dissimilar ones max(m − d², 0), twice the `legacy` variant. It reduces the two
-kinds apart, with MeanReducer or over the losses above 0 with AvgNonZeroReducer, and adds the two
-numbers, where `balanced` takes their average. So its loss and gradient are four times ours. It
-brings embeddings to length 1 by itself, as `normalised` does.
+The two coincide if pytorch-metric-learning uses squared distances, LpDistance(power=2): the loss is
+then d² for similar and max(m − d², 0) for dissimilar pairs, twice that of the `legacy` variant. It
+reduces the two kinds of pairs separately, with MeanReducer or, over losses above 0, with
+AvgNonZeroReducer, and adds the results, where `balanced` averages them. So its loss and gradient are
+four times ours. It normalises embeddings by default, as `normalised` does.
 
-Values and gradients must agree before anything is timed. Time is forward and backward, the median of
-rounds in turn; memory is the most beyond what was held before: by the allocator of the Rust program,
-by the kernel's count of resident pages for Python. Exits 1 where the two disagree.
+Values and gradients must agree before anything is timed. Time is the median of a forward and backward
+pass over alternating rounds. Memory is the peak beyond what was held before: as counted by the
+allocator for the Rust program, and as resident pages for Python. Exits 1 if the two disagree.
 """
 
 import os
@@ -31,7 +31,7 @@ from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer
 
 DIMENSIONS = 128
 ROUNDS = 5
-# At m = 1 few dissimilar pairs of unit vectors have a gradient, at 2 half of them.
+# At m = 1, few dissimilar pairs of unit vectors have a gradient; at m = 2, half of them do.
 SETTINGS = [
     ("mean", 2.0, MeanReducer),
     ("mean", 1.0, MeanReducer),
@@ -42,7 +42,7 @@ SETTINGS = [
 class Ours:
     def __init__(self, binary, folder, threads):
         environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
-        # candle's own threads wait for work by spinning, on the cores that are measured.
+        # candle's own threads would spin while waiting, on the cores that are measured.
         environment["CANDLE_NUM_THREADS"] = "1"
         self.folder = folder
         self.process = subprocess.Popen(
@@ -93,13 +93,13 @@ def theirs(loss, embeddings, labels):
 
 def check(rows, reduction, margin, expected, found):
     (value, gradient), (ours, of_ours) = expected, found
-    # In length: a dissimilar pair whose d² is the margin but for rounding has a gradient on one side
-    # of it and none on the other, and of millions some are.
+    # Compared by length, not per entry: of millions of dissimilar pairs, some have a d² within
+    # rounding of the margin, and then one side has a gradient and the other has none.
     off = np.linalg.norm(4 * of_ours - gradient) / np.linalg.norm(gradient)
     # Theirs sums tens of millions of losses in f32.
     if abs(4 * ours - value) > 1e-4 * value or not off <= 1e-3:
         sys.exit(
-            f"N = {rows}, {reduction}, margin {margin}: 4 x {ours} against {value}, "
+            f"N = {rows}, {reduction}, margin {margin}: loss 4 x {ours}, theirs {value}; "
             f"gradients differ by {off:.1e} of their length"
         )
 
@@ -108,14 +108,14 @@ def main():
     binary = sys.argv[1]
     sizes = [int(rows) for rows in sys.argv[2:]] or [256, 512, 1024, 2048, 4096, 8192]
     generator = np.random.default_rng(1)
-    print(f"D = {DIMENSIONS}, forward and backward; medians of {ROUNDS} rounds in turn")
+    print(f"D = {DIMENSIONS}, forward and backward; medians of {ROUNDS} alternating rounds")
     print("threads     N  reduction      margin    theirs      ours   ratio  MiB theirs / ours")
     for threads in (1, 2):
         torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory() as folder:
             ours = Ours(binary, Path(folder), threads)
             for rows in sizes:
-                # Four of each class, around its centre.
+                # Four images per class, around its centre.
                 labels = generator.permutation(rows) % (rows // 4)
                 centres = generator.standard_normal((rows // 4, DIMENSIONS))
                 noise = generator.standard_normal((rows, DIMENSIONS))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Times the loss over all pairs of a batch beside pytorch-metric-learning; what is compared is said
-# in compare-metric-learning.py. Linux.
+# Times the loss over all pairs of a batch against pytorch-metric-learning; see
+# compare-metric-learning.py. Linux only.
 #
 #   scripts/compare-metric-learning.sh [ROWS...]
 set -euo pipefail

@@ -1,14 +1,14 @@
-"""Times PyTorch's contrastive loss on the GPU beside ours.
+"""Times PyTorch's contrastive loss on the GPU against ours.
 
 usage: compare-pytorch-gpu.py DIR
 
-DIR is what `cargo bench -p loss-kernel --features cuda --bench gpu -- --out DIR` wrote. The loss as one
-writes it in PyTorch, eager and by torch.compile, is first checked against the values and gradients in
-DIR/check.safetensors; then forward and backward are timed at the shapes of DIR/times.jsonl. Needs
-PyTorch with CUDA and nothing else. Exits 1 if a value differs, 2 if there is no GPU to compare on.
+DIR is the output of `cargo bench -p loss-kernel --features cuda --bench gpu -- --out DIR`. First checks
+the usual PyTorch form of the loss, eager and with torch.compile, against the values and gradients in
+DIR/check.safetensors; then times forward and backward at the shapes in DIR/times.jsonl. Needs only
+PyTorch with CUDA. Exits 1 if a value differs, 2 if there is no GPU.
 
-Device time is measured as the benchmark does it: queued behind a delay that is checked to have been
-long enough, between two events. Issued time is that of steps as fast as Python issues them.
+Device time is measured as in the benchmark: between two events, with the work queued behind a delay
+that is checked to be long enough. Issued time is that of steps as fast as Python issues them.
 """
 
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 TYPES = {"f32": torch.float32, "f16": torch.float16, "F32": torch.float32, "F16": torch.float16, "U8": torch.uint8}
-# Relative to the largest value; PyTorch rounds every step to f16, ours the result alone.
+# Relative to the largest value. PyTorch rounds every step to f16, ours only the result.
 TOLERANCE = {"f32": 1e-5, "f16": 2**-7}
 ROUNDS = 25
 
@@ -30,14 +30,14 @@ def contrastive_loss(a, b, same):
     return torch.where(same, distance * distance, apart * apart).mean() / 2
 
 
-def step(loss, a, b, same, upstream):
-    """The loss and its gradients, scaled by `upstream`."""
+def step(loss, a, b, same, grad_output):
+    """The loss, and its gradients times `grad_output`."""
     value = loss(a, b, same)
-    return value, *torch.autograd.grad(value, (a, b), upstream)
+    return value, *torch.autograd.grad(value, (a, b), grad_output)
 
 
 def forms():
-    """Eager and compiled, the latter for the shapes that come next."""
+    """The loss, eager and compiled; compiled anew for the next shapes."""
     torch.compiler.reset()
     return {"eager": contrastive_loss, "compiled": torch.compile(contrastive_loss, dynamic=False)}
 
@@ -57,7 +57,7 @@ def load(path):
 
 
 def check(tensors, device):
-    """Whether both forms give the values and gradients of the file."""
+    """Whether both forms agree with the values and gradients in the file."""
     good = True
     batches = {}
     for name, tensor in tensors.items():
@@ -71,9 +71,9 @@ def check(tensors, device):
                 expected = t[name].double()
                 off = (found.detach().double() - expected).abs().max().item()
                 largest = expected.abs().max().item()
-                # A NaN is not close, and nothing but zeros proves nothing.
+                # A NaN must fail, and so must zeros alone, which would prove nothing.
                 if not (largest > 0 and off <= TOLERANCE[batch.rpartition(".")[2]] * largest):
-                    print(f"{form} {batch} {name}: off by {off:g} where the largest is {largest:g}")
+                    print(f"{form} {batch} {name}: off by {off:g}, largest value {largest:g}")
                     good = False
     if good:
         print(f"values and gradients agree on {', '.join(batches)}")
@@ -87,7 +87,7 @@ class Clock:
         self.cycles = 10_000_000
 
     def issued(self, work, repeats):
-        """Seconds from one to the next."""
+        """Seconds per step as issued."""
         self.start.record()
         for _ in range(repeats):
             work()
@@ -96,7 +96,7 @@ class Clock:
         return self.start.elapsed_time(self.end) / 1e3 / repeats
 
     def device(self, work, repeats):
-        """Seconds of the device's work."""
+        """Seconds per step of device time."""
         while self.cycles < 2_000_000_000:
             torch.cuda._sleep(self.cycles)
             self.start.record()
@@ -108,7 +108,7 @@ class Clock:
             if queued_in_time:
                 return self.start.elapsed_time(self.end) / 1e3 / repeats
             self.cycles *= 2
-        raise SystemExit("the work cannot be queued in the second that the device is kept busy")
+        raise SystemExit("the work could not be queued within the second for which the device is kept busy")
 
 
 def compare(times):
@@ -127,11 +127,11 @@ def compare(times):
             for _ in range(2)
         )
         same = torch.arange(pairs, device="cuda") % 2 == 1
-        upstream = torch.tensor(float(min(pairs, 1 << 15)), device="cuda", dtype=TYPES[kind])
-        # 20 steps of the eager form are some 500 launches, of the 1024 that a queue holds.
+        grad_output = torch.tensor(float(min(pairs, 1 << 15)), device="cuda", dtype=TYPES[kind])
+        # 20 steps of the eager form are about 500 launches; a queue holds 1024.
         repeats = 20 if pairs * dim < 1 << 18 else 1
         for form, loss in forms().items():
-            work = lambda: step(loss, a, b, same, upstream)  # noqa: E731
+            work = lambda: step(loss, a, b, same, grad_output)  # noqa: E731
             for _ in range(3):
                 work()
             device = statistics.median(clock.device(work, repeats) for _ in range(ROUNDS))
@@ -150,7 +150,7 @@ def main():
         raise SystemExit(__doc__)
     folder = Path(sys.argv[1])
     if not torch.cuda.is_available():
-        print(f"PyTorch {torch.__version__} finds no GPU", file=sys.stderr)
+        print(f"PyTorch {torch.__version__} does not find a GPU", file=sys.stderr)
         sys.exit(2)
     print(f"PyTorch {torch.__version__}, CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}")
     if not check(load(folder / "check.safetensors"), "cuda"):

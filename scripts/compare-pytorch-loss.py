@@ -1,9 +1,9 @@
-"""Times the pair loss, forward and backward in f32, beside PyTorch's, eager and compiled.
+"""Times the loss over given pairs, forward and backward in f32, against PyTorch, eager and compiled.
 
-Both sides make the same inputs from the same integer hash; loss and gradients are compared before
-anything is timed. Each round times every column in turn, so that a busy machine slows them all;
-shown are medians over the rounds, of times and of each round's ratios. This side's are measured in
-`cargo bench -p loss-kernel --bench loss -- --serve`: of the operations alone and through candle's
+Both sides make the same inputs from the same integer hash, and loss and gradients are compared before
+anything is timed. Each round times every column in turn, so a busy machine slows them all. Prints
+medians over the rounds, of times and of each round's ratios. Our side is measured by
+`cargo bench -p loss-kernel --bench loss -- --serve`: the operations alone, and through candle's
 `backward()`, which adds each gradient to a tensor of zeros. torch.compile needs a C++ compiler.
 
     python compare-pytorch-loss.py [--threads 1,2] [--rounds 7] [--sizes 64x2,65536x128]
@@ -29,7 +29,7 @@ ROWS_TO_COMPARE = 4096
 
 
 def unit(start, count):
-    """MurmurHash3's finaliser, 24 bits of it, as in benches/loss.rs."""
+    """Uniform numbers from 24 bits of MurmurHash3's finaliser, as in benches/loss.rs."""
     h = np.arange(start, start + count, dtype=np.uint32)
     h ^= h >> np.uint32(16)
     h *= np.uint32(0x85EBCA6B)
@@ -55,7 +55,7 @@ def step(loss, a, b, same):
 
 
 class Ours:
-    """The benchmark as a child process: its thread count is fixed when it starts."""
+    """The benchmark as a child process, since the number of threads is fixed at start."""
 
     def __init__(self, threads):
         self.child = subprocess.Popen(
@@ -81,7 +81,7 @@ class Ours:
 
 
 def check(n, d, ours, columns, batch):
-    """Ends the program where a side's loss or gradients differ from ours."""
+    """Exits if the loss or gradients of a column differ from ours."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/ours.safetensors"
         ours.seconds(n, d, 1, path)
@@ -110,8 +110,8 @@ def measure(n, d, ours, rounds):
     for _ in range(rounds):
         row = []
         for loss in columns.values():
-            # Not counted: a virtual machine's host may have taken back what was freed before the
-            # other columns' turns. Ours does the same.
+            # Not timed: a virtual machine's host may have reclaimed memory freed before the other
+            # columns' turns. Ours does the same.
             step(loss, *batch)
             start = time.perf_counter()
             for _ in range(repeats):

@@ -2,18 +2,19 @@
 
 usage: compare-pytorch.py SERVE_STEPS [ROUNDS]
 
-Forward, contrastive loss, backward, SGD with momentum; f32, on the CPU. From the same weights and
-batch both sides must give
+Forward, contrastive loss, backward, SGD with momentum; f32, on the CPU. Given the same weights and
+batch, both sides must give
 
-* the same loss, within 1e-5 of it;
-* the same gradients, within 1e-4 of the largest entry of each;
-* the same change of the weights after two steps, so with momentum, within 1e-3 of the largest.
+* the same loss, to a relative 1e-5;
+* the same gradients, to 1e-4 of the largest entry of each;
+* the same change of the weights after two steps, so with momentum, to 1e-3 of the largest entry.
 
 Biases that move all embeddings together have a gradient of 0; there 1e-6 is allowed for rounding.
 
-Then, at 1 and at 2 threads, ROUNDS rounds (15) of 20 steps each, taken in turns. PyTorch runs as it
-comes (eager) and with network and images in channels_last, its fastest; torch.compile needs a C++
-compiler and gains nothing here. A ratio is taken within a round, so that a busy machine slows both.
+Then times ROUNDS (15) alternating rounds of 20 steps each, with 1 and with 2 threads. PyTorch runs
+with default settings (eager) and with network and images in channels_last, its fastest form;
+torch.compile needs a C++ compiler and gains nothing here. Ratios are taken within a round, so a busy
+machine slows both sides.
 """
 
 import os
@@ -66,7 +67,7 @@ class Torch:
 
 class Ours:
     def __init__(self, program, start_file, result_file, threads):
-        # As the program `train` runs: candle's own threads off.
+        # As in the program `train`: without candle's own threads.
         environment = {"RAYON_NUM_THREADS": str(threads), "CANDLE_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [program, start_file, result_file],
@@ -108,8 +109,8 @@ def check(start, result):
         moved = parameter.detach() - start[name]
         worst.append(agree(f"the change of {name}", found, moved, 1e-3))
     print(
-        f"torch {torch.__version__}: loss {loss.item():.6f}; loss, gradients and two steps' changes "
-        f"agree, the worst of them within {100 * max(worst):.0f}% of what is allowed"
+        f"torch {torch.__version__}: loss {loss.item():.6f}; loss, gradients and the changes of two "
+        f"steps agree; the largest difference is {100 * max(worst):.0f}% of what is allowed"
     )
 
 
@@ -135,11 +136,11 @@ def main(program, rounds=15):
             times = {name: [] for name in sides}
             for _ in range(int(rounds)):
                 for name, side in sides.items():
-                    # PyTorch's threads spin for a while after their work.
+                    # PyTorch's threads keep spinning for a while.
                     time.sleep(0.05)
                     times[name].append(side.seconds(STEPS) / STEPS * 1e3)
             ours.close()
-            print(f"{threads} thread{'s'[: threads - 1]}, ms a step, medians of {rounds} rounds:")
+            print(f"{threads} thread{'s'[: threads - 1]}, ms per step, medians of {rounds} rounds:")
             for name, values in times.items():
                 ratios = sorted(value / our for value, our in zip(values, times["ours"]))
                 print(

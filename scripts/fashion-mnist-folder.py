@@ -1,4 +1,4 @@
-"""Writes the four IDX files of MNIST's format from ten JSON files of images, one a class.
+"""Writes the four IDX files of MNIST's format from ten JSON files of images, one per class.
 
 usage: fashion-mnist-folder.py CLASSES FOLDER
 """

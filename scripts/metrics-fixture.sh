@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Records crates/metrics/tests/fixtures/sklearn.json, the values of scikit-learn that the tests
-# of `metrics` are held to. Needs Python 3.11 or newer and network access to PyPI; the tests
-# themselves need only the recorded file.
+# Records crates/metrics/tests/fixtures/sklearn.json, the values of scikit-learn with which the tests of
+# `metrics` compare. Needs Python 3.11 or newer and access to PyPI; the tests themselves need only the
+# recorded file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

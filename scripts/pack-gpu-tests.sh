@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Packs what proves the GPU build, for a machine that has a GPU and no Rust: GPU tests, benchmark and
-# program, stripped, with scripts/gpu-suite.sh as run.sh. Needs what `--features cuda` needs
-# (docs/gpu.md) and python3; no GPU.
+# Packs the stripped GPU tests, benchmark and program for a machine that has a GPU but no Rust, with
+# scripts/gpu-suite.sh as run.sh. Needs python3 and what `--features cuda` needs (docs/gpu.md), but no
+# GPU.
 #
 #   scripts/pack-gpu-tests.sh OUT.tar.gz
 #
-# There: tar -xzf OUT.tar.gz && contrastive-gpu/run.sh
+# On that machine: tar -xzf OUT.tar.gz && contrastive-gpu/run.sh
 set -euo pipefail
 
 if [[ $# != 1 || $1 != *.tar.gz ]]; then
@@ -21,8 +21,8 @@ trap 'rm -rf "$work"' EXIT
 folder=$work/contrastive-gpu
 mkdir -p "$folder/bin"
 
-# In one go, so that the packages share one build of candle. The program's own tests (`program`) are
-# why cargo builds the program with them.
+# One command, so that the packages share one build of candle. `--test program` makes cargo build the
+# program as well.
 cargo test --locked --no-run --features cuda -p loss-kernel -p workspace-tests -p train \
     --test gpu --test gpu_training --test program --bench gpu --message-format=json |
     python3 -c '
@@ -45,7 +45,7 @@ while read -r name executable; do
     strip -o "$folder/bin/$name" "$executable"
 done <"$work/executables"
 for name in loss-tests training-tests bench train; do
-    [[ -x $folder/bin/$name ]] || { echo "error: cargo built no $name" >&2; exit 1; }
+    [[ -x $folder/bin/$name ]] || { echo "error: cargo did not build $name" >&2; exit 1; }
 done
 
 cp scripts/gpu-suite.sh "$folder/run.sh"
@@ -53,14 +53,14 @@ cp scripts/compare-pytorch-gpu.py "$folder"
 {
     echo "commit: $(git describe --always --dirty 2>/dev/null || echo unknown)"
     echo "nvcc: $("${NVCC:-nvcc}" --version | grep release)"
-    echo "CONTRASTIVE_CUDA_ARCHS: ${CONTRASTIVE_CUDA_ARCHS:-its default}"
-    echo "CUDA_COMPUTE_CAP: ${CUDA_COMPUTE_CAP:-of the GPU here}"
+    echo "CONTRASTIVE_CUDA_ARCHS: ${CONTRASTIVE_CUDA_ARCHS:-default}"
+    echo "CUDA_COMPUTE_CAP: ${CUDA_COMPUTE_CAP:-that of the GPU here}"
 } >"$folder/built.txt"
 
 tar -C "$work" --sort=name --owner=0 --group=0 -cf - contrastive-gpu | gzip -9 >"$work/packed"
 size=$(stat -c %s "$work/packed")
 if ((size > limit)); then
-    echo "error: packed it is $((size >> 20)) MiB, and $((limit >> 20)) is the most" >&2
+    echo "error: the package has $((size >> 20)) MiB; at most $((limit >> 20)) are allowed" >&2
     exit 1
 fi
 mv "$work/packed" "$out"

@@ -1,12 +1,12 @@
 """Checks a model file against PyTorch.
 
-Builds the network that the file's header describes, loads the file's weights, embeds the images of
-a second file and compares with the embeddings stored beside them. Exits 1 if they differ by more
-than 1e-5 of the largest embedding (1e-5 where that is below 1).
+Builds the network that the file's header describes, loads the file's weights, embeds the images in a
+second file, and compares the result with the embeddings stored there. Exits 1 if they differ by more
+than 1e-5 of the largest value (or 1e-5 if that is below 1).
 
 usage: pytorch-embeddings.py MODEL.safetensors EMBEDDINGS.safetensors
 
-EMBEDDINGS holds `images` (N, C, H, W), as the network takes them, and `embeddings` (N, D).
+EMBEDDINGS holds `images` (N, C, H, W), the network's input, and `embeddings` (N, D).
 """
 
 import json
@@ -22,7 +22,7 @@ def main(model_path, embeddings_path):
     with safe_open(model_path, framework="pt") as file:
         net = json.loads(file.metadata()["net"])
     model = network(net)
-    model.load_state_dict(load_file(model_path))  # strict: no tensor missing, none left over
+    model.load_state_dict(load_file(model_path))  # strict: no missing tensors, no extra ones
     model.eval()
 
     stored = load_file(embeddings_path)

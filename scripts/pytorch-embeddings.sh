@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks a model file against PyTorch; what is checked is said in pytorch-embeddings.py.
+# Checks a model file against PyTorch; see pytorch-embeddings.py.
 #
 #   scripts/pytorch-embeddings.sh MODEL.safetensors EMBEDDINGS.safetensors
 set -euo pipefail

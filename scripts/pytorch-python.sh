@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs a Python script where there is PyTorch.
+# Runs a Python script in a virtual environment with PyTorch.
 #
 #   scripts/pytorch-python.sh SCRIPT.py [ARGUMENTS]
 #
-# On Linux PyPI's torch brings its CUDA libraries, some 5 GB once installed, and does not load without
-# them; for the small CPU build name PyTorch's CPU wheel index in pip's PIP_EXTRA_INDEX_URL and set
+# On Linux, PyPI's torch brings its CUDA libraries, about 5 GB once installed, and does not load without
+# them. For the small CPU build, set PIP_EXTRA_INDEX_URL to PyTorch's CPU wheel index and
 # TORCH=2.15.0+cpu.
 set -euo pipefail
 

@@ -5,7 +5,7 @@ from torch import nn
 
 
 class Network(nn.Module):
-    """A trunk, a subclass's, then fully connected layers."""
+    """A trunk, which subclasses define, then fully connected layers."""
 
     def __init__(self, net, units):
         super().__init__()
@@ -61,7 +61,7 @@ class SmallResNet(Network):
 
 
 def network(net):
-    """The one that a model file's header describes."""
+    """The network that a model file's header describes."""
     return {"lenet": LeNet, "small-resnet": SmallResNet}[net.get("trunk", "lenet")](net)
 
 
@@ -70,13 +70,13 @@ def activation(name):
 
 
 def contrastive_loss(embeddings, same, margin=1.0):
-    """Hadsell's loss, the mean over P pairs; `embeddings` (2P, D) has all first sides first."""
+    """Hadsell's loss, the mean over P pairs; `embeddings` (2P, D) holds the first sides, then the second."""
     return pair_loss(*embeddings.chunk(2), same, margin)
 
 
 def pair_loss(a, b, same, margin=1.0):
-    """The same of the two sides, (P, D) each."""
+    """The same, given the two sides separately, (P, D) each."""
     square = (a - b).square().sum(1)
-    # PyTorch's gradient of a root is infinite at 0.
+    # PyTorch's gradient of the square root is infinite at 0.
     hinge = (margin - (square + 1e-12).sqrt()).relu().square()
     return (same * square + (1 - same) * hinge).mean() / 2

@@ -1,4 +1,4 @@
-"""Uses a run's report as a reader does, on a desktop and on a phone, in light and in dark."""
+"""Uses a run's report as a reader would, at desktop and phone size, in light and dark mode."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from browser import chromium, views
 
 
 def spot(page, i):
-    """Where a point of the map is in the window."""
+    """The position of a point of the map in the window."""
     return page.evaluate(
         """i => {
             const { points, width } = JSON.parse(document.getElementById("points").textContent);

@@ -1,4 +1,4 @@
-"""Uses the page of `train serve` as a visitor does: draws two digits, gives it files, reads the verdict."""
+"""Uses the page of `train serve` as a visitor would: draws two digits, chooses files, reads the verdict."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from browser import chromium, views
 from playwright.sync_api import expect
 
 GIVEN = Path(__file__).parent.parent / "docs/pictures"
-# In parts of the square's side.
+# In fractions of the square's side.
 ONE = [(0.5, 0.15), (0.5, 0.85)]
 ZERO = [(0.5 + 0.25 * sin(turn * pi / 12), 0.5 - 0.35 * cos(turn * pi / 12)) for turn in range(25)]
 
@@ -55,7 +55,7 @@ def use(page, view):
     draw(page, "b", ONE)
     expect(verdict).to_have_text(SAME)
 
-    # Files are chosen by the keyboard too: the input takes the focus.
+    # Files can be chosen with the keyboard too: the input takes the focus.
     for side, name in (("a", "three.png"), ("b", "another-three.jpg")):
         chooser = square(page, side).locator("input")
         chooser.focus()
@@ -70,7 +70,7 @@ def use(page, view):
 
 
 def refuse(page):
-    """Of what is no picture. Chromium itself writes the service's status on the console."""
+    """Gives it a file that is not a picture. Not one of the views: Chromium logs the error status to the console."""
     draw(page, "a", ONE)
     square(page, "b").locator("input").set_input_files(__file__)
     expect(page.locator("#verdict")).to_contain_text("No verdict: ")

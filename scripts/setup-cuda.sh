@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Sets up what `--features cuda` needs to build, for a machine with no CUDA toolkit: nvcc 13.0 and
-# libclang from PyPI wheels, into DIR. No root, no GPU, no driver. Needs python3 with pip, cc, cargo.
+# Installs what `--features cuda` needs to build on a machine without a CUDA toolkit: nvcc 13.0 and
+# libclang from PyPI wheels, into DIR. Needs python3 with pip, cc and cargo; no root, GPU or driver.
 #
 #   scripts/setup-cuda.sh DIR               130 MB to download: builds, and starts without a GPU
 #   scripts/setup-cuda.sh --libraries DIR   700 MB: with cuBLAS, cuRAND and NVRTC, to run on a GPU
 #   source DIR/env.sh
 #
-# candle links the driver and these three libraries. Without --libraries they are stubs that answer
-# every call with an error; with it the driver alone is. A program that was linked to stubs runs
-# with the real libraries. To start one where there is no driver, set LD_LIBRARY_PATH=$CUDA_STUBS
-# for it; never where there is one, for the stub would stand before it.
+# candle links the driver and these three libraries. Without --libraries all four are stubs that answer
+# every call with an error; with it, only the driver is. A program linked to stubs runs with the real
+# libraries. To start it where there is no driver, set LD_LIBRARY_PATH=$CUDA_STUBS. Never do that where
+# there is a driver: the stub would be loaded instead.
 set -euo pipefail
 
 libraries=
@@ -26,7 +26,7 @@ mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 home=$dir/wheels/nvidia/cu13
 
-# A driver runs the PTX of its own CUDA version and older ones: 13.0 is the oldest in this form.
+# A driver runs PTX up to its own CUDA version, so take the oldest; 13.0 is the oldest packed like this.
 wheels=(
     nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88
     nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 libclang==18.1.1
@@ -41,7 +41,7 @@ if [[ $(cat "$dir/installed" 2>/dev/null) != "${wheels[*]}" ]]; then
     echo "${wheels[*]}" >"$dir/installed"
 fi
 
-# The folders of an installed toolkit, where build scripts look.
+# Make the folders of an installed toolkit, where build scripts look.
 chmod +x "$home"/bin/* "$home"/nvvm/bin/*
 target=$home/targets/$(uname -m)-linux
 mkdir -p "$target"
@@ -50,7 +50,7 @@ ln -sfn ../../lib "$target/lib"
 ln -sfn ../../include "$target/include"
 ln -sfn libcudart.so.13 "$home/lib/libcudart.so"
 
-# Every function that cudarc may call.
+# The stubs need every function that cudarc may call.
 cudarc=$(cargo metadata --locked --all-features --format-version 1 \
     --manifest-path "$repository/Cargo.toml" | python3 -c '
 import json, os, sys
@@ -64,10 +64,10 @@ functions() { # MODULE
 stubs=$home/lib/stubs
 rm -rf "$stubs"
 mkdir -p "$stubs"
-stub() { # MODULE LIBRARY VERSION ERROR: each function returns ERROR, the library's "not there"
+stub() { # MODULE LIBRARY VERSION ERROR: each function returns ERROR
     local name
     {
-        # These two are asked for the error's text and hand it out through a pointer.
+        # These two return the text of the error through a pointer.
         if [[ $1 == driver ]]; then
             echo 'int cuGetErrorName(int e, const char **s) { *s = "CUDA_ERROR_STUB_LIBRARY"; return 0; }'
             echo 'int cuGetErrorString(int e, const char **s) { *s = "a stub of the driver"; return 0; }'
@@ -94,10 +94,10 @@ cat >"$dir/env.sh" <<ENV
 export CUDA_HOME='$home'
 export PATH="\$CUDA_HOME/bin:\$PATH"
 export LIBCLANG_PATH='$dir/wheels/clang/native'
-# candle asks nvidia-smi which GPU it builds for. Without one: the oldest that its kernels are
-# whole on; newer GPUs take the PTX.
+# candle asks nvidia-smi which GPU to build for. Without a GPU, take the oldest that has all of its
+# kernels; newer GPUs use the PTX.
 command -v nvidia-smi >/dev/null || export CUDA_COMPUTE_CAP="\${CUDA_COMPUTE_CAP:-80}"
-# For LD_LIBRARY_PATH, to start a program where there is no driver, and nowhere else.
+# For LD_LIBRARY_PATH, only to start a program where there is no driver.
 export CUDA_STUBS="\$CUDA_HOME/lib/stubs:\$CUDA_HOME/lib"
 ENV
 if [[ $libraries ]]; then

@@ -1,11 +1,10 @@
-"""Trains for some minutes and says whether memory, open files and speed stay as they are.
+"""Trains for several minutes and reports whether memory, open files and speed stay constant.
 
 usage: soak.py TRAIN SECONDS [FLAGS OF `train fit` …]
 
-Every second the resident memory and the open files of the process are read from /proc (Linux), and at
-the end its speed from its own metrics. The first tenth, in which caches fill, does not count; of what
-is left the last quarter is compared with the first. Exits 1 if memory grows by more than 1% or files
-by any.
+Reads the resident memory and the open files of the process from /proc (Linux) every second, and its
+speed from its own metrics. Ignores the first tenth, in which caches fill, and compares the last quarter
+of the rest with the first. Exits 1 if memory grows by more than 1%, or the number of open files at all.
 """
 
 import json
@@ -20,7 +19,7 @@ from pathlib import Path
 
 
 def resident(process):
-    """In KiB."""
+    """Resident memory in KiB."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1])
@@ -28,7 +27,7 @@ def resident(process):
 
 
 def quarters(values):
-    """The median of the first and of the last quarter, the first tenth left out."""
+    """The medians of the first and of the last quarter, without the first tenth."""
     values = values[len(values) // 10 :]
     quarter = max(len(values) // 4, 1)
     return statistics.median(values[:quarter]), statistics.median(values[-quarter:])
@@ -55,7 +54,7 @@ def main(program, seconds, flags):
         training.send_signal(signal.SIGINT)
         os.set_blocking(training.stdout.fileno(), True)
         training.communicate()
-    # Over many seconds each, so that evaluations are spread evenly.
+    # Each over many seconds, so that evaluations are spread evenly.
     marks = steps[:: max(len(steps) // 40, 1)]
     speeds = [(s2 - s1) / (t2 - t1) for (t1, s1), (t2, s2) in zip(marks, marks[1:])]
     print(f"{len(memory)} seconds, {steps[-1][1]} steps; medians of the first and the last quarter")

@@ -1,4 +1,4 @@
-"""Reads a run folder with TensorBoard and compares with what the folder says otherwise."""
+"""Reads a run folder with TensorBoard and compares the result with the run's other files."""
 
 import io
 import json
@@ -28,7 +28,7 @@ TAGS = {
 
 
 def check_fixture():
-    """The bytes that the program's own test expects are those of TensorBoard's writer."""
+    """Checks that the program's own test expects the bytes that TensorBoard's writer writes."""
     first = Event(wall_time=100.0, file_version="brain.Event:2")
     second = Event(wall_time=250.0, step=300)
     second.summary.value.add(tag="loss/train", simple_value=0.5)
@@ -44,7 +44,7 @@ def check_fixture():
 
 
 def expected(run):
-    """(step, value) of each tag, as metrics.jsonl has them."""
+    """(step, value) of each tag, from metrics.jsonl."""
     scalars = {tag: [] for tag in TAGS.values()}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         line = json.loads(line)
@@ -92,7 +92,7 @@ def check_server(run, scalars):
             with urllib.request.urlopen(url, timeout=30) as answer:
                 return answer.read()
 
-        # It serves while it still reads.
+        # It starts serving before it has read everything.
         last = max(step for step, _ in scalars["learning_rate"])
         until = time.monotonic() + 60
         while True:
@@ -114,7 +114,7 @@ def check_server(run, scalars):
         shape = embedding["tensorShape"]
         rows = (run / "embeddings.tsv").read_text().splitlines()
         assert shape == [len(rows), len(rows[0].split("\t"))], shape
-        # The projector takes a first line for a header if there are two columns or more.
+        # With two or more columns, the projector would take the first line as a header.
         labels = get("projector/metadata", run=name, name=tensor).decode().splitlines()
         assert labels == (run / "metadata.tsv").read_text().splitlines(), "labels"
         sprite = get("projector/sprite_image", run=name, name=tensor)

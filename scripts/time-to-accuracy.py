@@ -1,17 +1,17 @@
-"""Seconds until test pairs are judged well enough, here and in PyTorch, by the same recipe.
+"""Seconds until enough test pairs are judged correctly, here and in PyTorch, with the same recipe.
 
 usage: time-to-accuracy.py TRAIN digits|mnist:DIR ACCURACY [flags of `train fit`]
 
-The recipe is what `train fit --print-config` says: data and the share held out, balanced pairs,
-rotation and shift, normalisation, network and its initialisation, loss, AdamW, cosine schedule with
-warm-up. After every epoch both choose the threshold that is best for pairs of held-out validation
-images and judge test pairs by it; the first epoch that reaches ACCURACY ends the run. The random
-numbers differ, so the epoch may. Both use all processors.
+The recipe is that of `train fit --print-config`: data and validation split, balanced pairs, rotation
+and shift, normalisation, network and its initialisation, loss, AdamW, cosine schedule with warm-up.
+After every epoch, both choose the threshold that is best for pairs of validation images and apply it
+to the test pairs; the first epoch that reaches ACCURACY ends the run. The random numbers differ, so
+the epoch may too. Both use all processors.
 
-Time runs from the start of our process, and in PyTorch from after its import, so that its import (a
-few seconds) is not counted; both read the data and evaluate within it. In PyTorch images are turned
-and moved as one batch, which is faster than its data loader; the network is in channels_last and
-the optimiser fused, its fastest.
+Time runs from the start of our process, and in PyTorch from after its import (a few seconds), so that
+this is not counted; both include reading the data and evaluating. PyTorch rotates and shifts images as
+one batch, which is faster than its data loader, and uses channels_last and the fused optimiser, its
+fastest settings.
 """
 
 import gzip
@@ -59,7 +59,7 @@ def idx(folder, name):
 
 
 def load(source):
-    """Images (N, 1, 28, 28) and labels (N,) to train on, then to test on."""
+    """Images (N, 1, 28, 28) and labels (N,), for training and for testing."""
     if source == "digits":
         images, labels = (idx(DIGITS, f"{name}-ubyte") for name in ("images-idx3", "labels-idx1"))
         test = torch.zeros(len(labels), dtype=torch.bool)
@@ -77,7 +77,7 @@ def load(source):
 
 
 class Pairs:
-    """Balanced pairs of images: half of one class, half of two."""
+    """Balanced pairs of images: half similar, half dissimilar."""
 
     def __init__(self, labels):
         self.order = labels.argsort(stable=True)
@@ -156,7 +156,7 @@ def pytorch(config, accuracy):
     def test_accuracy():
         (distance, same), (test_distance, test_same) = (distances(*each) for each in judged)
         distance, order = distance.sort()
-        # Right verdicts where the nearest k + 1 pairs are called similar.
+        # Correct verdicts if the nearest k + 1 pairs are judged the same.
         right = (2 * same[order].long() - 1).cumsum(0)
         threshold = distance[right.argmax()]
         return ((test_distance <= threshold) == test_same).float().mean().item()
@@ -194,7 +194,7 @@ def main(program, source, accuracy, *flags):
         config["loss"]["variant"],
     ]
     if recipe != ["adam-w", 1.0, "cosine", "balanced", "hadsell"]:
-        sys.exit(f"the recipe {recipe} is not written down in PyTorch here")
+        sys.exit(f"the recipe {recipe} is not implemented in PyTorch here")
     for name, epochs in (
         ("ours", ours(program, flags, accuracy)),
         (f"torch {torch.__version__}", pytorch(config, accuracy)),
@@ -205,7 +205,7 @@ def main(program, source, accuracy, *flags):
         reached = "reached" if best >= accuracy else f"NOT reached (best {best:.2%})"
         print(
             f"{name}: {accuracy:.2%} {reached} after {seconds:.1f} s, {epoch} epochs; "
-            f"{60 * epoch / seconds:.1f} epochs a minute, evaluations included",
+            f"{60 * epoch / seconds:.1f} epochs per minute, evaluations included",
             flush=True,
         )
 

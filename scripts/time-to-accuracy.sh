@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Seconds until test pairs are judged well enough, of this program and of PyTorch with the same
+# Seconds until enough test pairs are judged correctly, for this program and for PyTorch with the same
 # recipe; see time-to-accuracy.py.
 #
 #   scripts/time-to-accuracy.sh digits 0.98

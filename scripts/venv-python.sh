@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a Python script in a virtual environment of the target folder, which the first run makes; that
-# needs Python 3.9 or newer and PyPI.
+# Runs a Python script in a virtual environment in the target folder. The first run creates it, which
+# needs Python 3.9 or newer and access to PyPI.
 #
 #   scripts/venv-python.sh NAME "PACKAGE==VERSION ..." SCRIPT.py [ARGUMENTS]
 set -euo pipefail

@@ -1,8 +1,8 @@
 //! What the program `train` is made of.
 //!
 //! [`run`] is the program. [`Trainer`] is its training step, from images and labels to updated
-//! weights, for whoever wants to measure it or to train in a loop of their own; such a program does
-//! well to call [`keep_freed_memory`] too.
+//! weights, for programs that measure it or train in a loop of their own; they should call
+//! [`keep_freed_memory`] too. [`settings`] reads and checks the settings of a run.
 //!
 //! A module uses those above it alone:
 //!
@@ -21,15 +21,15 @@
 mod commands;
 mod device;
 mod fit;
-#[cfg(fuzzing)]
-pub mod fuzzing;
 mod judging;
 mod results;
 mod run;
-mod settings;
+pub mod settings;
 mod terminal;
 mod training;
 
 pub use commands::run;
 pub use settings::OptimiserConfig;
-pub use training::{Objective, Rule, Trainer, keep_freed_memory};
+pub use training::{
+    NotFinite, Objective, OnNan, Policy, Rule, Snapshot, Trainer, keep_freed_memory,
+};

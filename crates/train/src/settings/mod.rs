@@ -2,7 +2,7 @@
 //!
 //! A configuration is a preset, with a file's settings laid over it, with the command line's laid over
 //! that ([`Layers`]). `config.toml` always holds every setting, so that a later change of a default
-//! cannot change an old run. Each setting is declared once, in [`tables`].
+//! cannot change an old run. Each setting is declared once, in `tables.rs`.
 
 mod changes;
 mod declare;

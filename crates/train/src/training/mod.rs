@@ -6,12 +6,15 @@ mod memory;
 mod objective;
 mod optimiser;
 mod schedule;
+mod snapshot;
 mod trainer;
 
 pub use batches::{AHEAD, loader};
 pub use divergence::{MOST_ROLLBACKS, NotFinite, OnNan, ROLLBACK_RATE, collapsed};
 pub use memory::keep_freed_memory;
 pub use objective::Objective;
-pub use optimiser::{Optimiser, Rule};
+use optimiser::Optimiser;
+pub use optimiser::Rule;
 pub use schedule::Policy;
+pub use snapshot::Snapshot;
 pub use trainer::Trainer;

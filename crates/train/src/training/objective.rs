@@ -1,12 +1,40 @@
+use anyhow::Result;
+use candle_core::Tensor;
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss};
+use model::Network;
 
-/// What is minimised.
+/// What a step minimises.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Objective {
     /// A loss of given pairs.
     Pairs(ContrastiveLoss),
     /// A loss of all pairs of a batch.
     InBatch(InBatchContrastiveLoss),
+}
+
+impl Objective {
+    /// The loss of a batch, a scalar that `backward` can be called on. The images are of the network's
+    /// element type and on its device.
+    ///
+    /// P given pairs:
+    /// * `images`: (2P, C, H, W), the first image of every pair, then the second of every pair;
+    /// * `labels`: (P,), 1 for a similar pair, 0 for a dissimilar one, as [`ContrastiveLoss`] takes them.
+    ///
+    /// All pairs of N images:
+    /// * `images`: (N, C, H, W);
+    /// * `labels`: (N,), their classes, as [`InBatchContrastiveLoss`] takes them.
+    ///
+    /// # Errors
+    /// Those of the network's and the loss's forward pass.
+    pub fn loss(&self, net: &Network, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Pairs(loss) => {
+                let (a, b) = net.forward_pair(images)?;
+                loss.forward(&a, &b, labels)?
+            }
+            Self::InBatch(loss) => loss.forward(&net.forward(images)?, labels)?,
+        })
+    }
 }
 
 impl From<ContrastiveLoss> for Objective {

@@ -9,7 +9,7 @@ use crate::settings::OptimiserConfig;
 pub struct Trainer {
     net: Network,
     objective: Objective,
-    optimiser: Optimiser,
+    pub(super) optimiser: Optimiser,
 }
 
 impl Trainer {
@@ -35,27 +35,12 @@ impl Trainer {
         &self.net
     }
 
-    /// The loss of a batch, a scalar that `backward` can be called on. The images are of the network's
-    /// element type and on its device.
-    ///
-    /// Of P given pairs:
-    /// * `images`: (2P, C, H, W), the first image of every pair, then the second of every pair;
-    /// * `labels`: (P,), 1 for a similar pair, 0 for a dissimilar one, as [`ContrastiveLoss`] takes it.
-    ///
-    /// Of all pairs of N images:
-    /// * `images`: (N, C, H, W);
-    /// * `labels`: (N,), their classes, as [`InBatchContrastiveLoss`] takes them.
+    /// The loss of a batch, as [`Objective::loss`] takes it.
     ///
     /// # Errors
     /// Those of the network's and the loss's forward pass.
     pub fn loss(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        Ok(match self.objective {
-            Objective::Pairs(loss) => {
-                let (a, b) = self.net.forward_pair(images)?;
-                loss.forward(&a, &b, labels)?
-            }
-            Objective::InBatch(loss) => loss.forward(&self.net.forward(images)?, labels)?,
-        })
+        self.objective.loss(&self.net, images, labels)
     }
 
     /// One training step at the learning rate `rate`; see [`loss`](Self::loss) for the rest. Returns
@@ -81,15 +66,5 @@ impl Trainer {
         } else {
             step()
         }
-    }
-
-    /// What a checkpoint keeps besides the weights.
-    pub(crate) fn optimiser(&self) -> &Optimiser {
-        &self.optimiser
-    }
-
-    /// For a checkpoint to be taken up.
-    pub(crate) fn optimiser_mut(&mut self) -> &mut Optimiser {
-        &mut self.optimiser
     }
 }

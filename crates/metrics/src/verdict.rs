@@ -32,7 +32,7 @@ impl Verdict {
 
 /// Whether a pair at this distance is judged the same: if the distance is at most the threshold.
 ///
-/// Metrics and verdicts alike go by this rule. The threshold is an f64 so that it can lie between
+/// Metrics and verdicts both go by this rule. The threshold is an f64 so that it can lie between
 /// any two f32 distances. A NaN on either side is not the same.
 pub fn is_same(distance: f32, threshold: f64) -> bool {
     f64::from(distance) <= threshold

@@ -7,7 +7,7 @@ fn roc(same: &[f32], different: &[f32]) -> Roc {
     Roc::new(&[same, different].concat(), &truths).unwrap()
 }
 
-/// Different pairs at 1, 2, …, 1000; same pairs half-way between 0 and 20 of them.
+/// Dissimilar pairs at 1, 2, …, 1000; similar pairs at 0.5, 1.5, …, 19.5.
 fn hundreds() -> Roc {
     let different: Vec<f32> = (1..=1000).map(|d| d as f32).collect();
     let same: Vec<f32> = (0..20).map(|d| d as f32 + 0.5).collect();

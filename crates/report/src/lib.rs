@@ -18,6 +18,7 @@ mod tests;
 
 use anyhow::{Result, ensure};
 use data::{LabelledImages, Pair};
+use metrics::Embeddings;
 
 pub use table::Table;
 
@@ -35,10 +36,8 @@ pub struct Report<'a> {
     pub train_loss: &'a [(u64, f64)],
     /// (step, loss) of each evaluation on test pairs; may be empty.
     pub test_loss: &'a [(u64, f64)],
-    /// Embeddings of the test images, (N, `dim`), row by row.
-    pub embeddings: &'a [f32],
-    /// Length of one embedding.
-    pub dim: usize,
+    /// Embeddings of the test images, (N, D).
+    pub embeddings: &'a Embeddings,
     /// The test images with their classes, whose names may be any text.
     pub images: &'a LabelledImages,
     /// (false accept rate, true accept rate) in rising order, both in 0..=1.
@@ -79,7 +78,7 @@ pub struct Page {
 /// Renders the page.
 ///
 /// # Errors
-/// When the lengths of `embeddings`, `dim` and `images` or of `pairs` and `distances` disagree, or a
+/// When the lengths of `embeddings` and `images` or of `pairs` and `distances` disagree, or a
 /// number is not finite; the message says which.
 pub fn render(report: &Report) -> Result<Page> {
     check(report)?;
@@ -91,17 +90,16 @@ pub fn render(report: &Report) -> Result<Page> {
 }
 
 fn check(report: &Report) -> Result<()> {
-    let Report { images, dim, .. } = *report;
+    let Report {
+        images, embeddings, ..
+    } = *report;
+    let dim = embeddings.dimension();
     ensure!(
-        report.embeddings.len() == images.len() * dim,
+        embeddings.len() == images.len(),
         "report: {} embedding values for {} images of dimension {dim}; expected {}",
-        report.embeddings.len(),
+        embeddings.values().len(),
         images.len(),
         images.len() * dim,
-    );
-    ensure!(
-        dim > 0 || images.is_empty(),
-        "report: embeddings of dimension 0 can't be drawn; give at least 1"
     );
     ensure!(
         report.pairs.len() == report.distances.len(),
@@ -122,7 +120,7 @@ fn check(report: &Report) -> Result<()> {
     for (name, finite) in [
         ("train_loss", losses(report.train_loss)),
         ("test_loss", losses(report.test_loss)),
-        ("embeddings", floats(report.embeddings)),
+        ("embeddings", floats(embeddings.values())),
         ("distances", floats(report.distances)),
         ("roc", rates(report.roc)),
         ("operating_point", rates(&[report.operating_point])),

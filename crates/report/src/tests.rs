@@ -4,6 +4,7 @@ use crate::figures::{confusion, mistakes, neighbours};
 use crate::pca::Plane;
 use crate::{Page, Report, render};
 use data::{ImageShape, LabelledImages, Pair};
+use metrics::Embeddings;
 
 /// What a [`Report`] borrows: `classes` tidy islands on a circle, `n` images.
 struct Run {
@@ -11,8 +12,7 @@ struct Run {
     results: Vec<(&'static str, String)>,
     train_loss: Vec<(u64, f64)>,
     test_loss: Vec<(u64, f64)>,
-    embeddings: Vec<f32>,
-    dim: usize,
+    embeddings: Embeddings,
     images: LabelledImages,
     roc: Vec<(f64, f64)>,
     pairs: Vec<Pair>,
@@ -67,8 +67,7 @@ fn run(n: usize, classes: usize, dim: usize) -> Run {
         test_loss: (1..=5)
             .map(|e| (e * n as u64 / 5, 0.1 / e as f64))
             .collect(),
-        embeddings,
-        dim,
+        embeddings: Embeddings::new(embeddings, dim).unwrap(),
         images,
         roc: (0..=2 * n)
             .map(|i| i as f64 / (2 * n) as f64)
@@ -87,7 +86,6 @@ impl Run {
             train_loss: &self.train_loss,
             test_loss: &self.test_loss,
             embeddings: &self.embeddings,
-            dim: self.dim,
             images: &self.images,
             roc: &self.roc,
             eer: 0.03,
@@ -214,7 +212,7 @@ fn every_figure_has_its_data_on_the_page_and_as_a_table() {
         (1, "\"\"\"quoted\"\"\""),
         (2, "\"line\nfeed\""),
     ] {
-        let place = &run.embeddings[2 * image..][..2];
+        let place = run.embeddings.row(image);
         let row = format!(
             "\n{image},{name},{},{}\n",
             f64::from(place[0]),
@@ -259,8 +257,9 @@ fn mistakes_are_the_pairs_on_the_wrong_side_the_worst_first() {
 #[test]
 fn neighbours_are_the_nearest_others() {
     let mut run = run(5, 1, 1);
-    run.embeddings = vec![0.0, 5.0, -1.0, 2.0, 0.0];
-    let found = neighbours::nearest(&run.report(), 0);
+    run.embeddings = Embeddings::new(vec![0.0, 5.0, -1.0, 2.0, 0.0], 1).unwrap();
+    let found = neighbours::nearest(&run.report(), 0).unwrap();
+    let found: Vec<_> = found.iter().map(|n| (n.index, n.distance)).collect();
     assert_eq!(found, [(4, 0.0), (2, 1.0), (3, 2.0), (1, 5.0)]);
 }
 
@@ -312,7 +311,7 @@ fn edges_render() {
             run(n, classes, dim).page();
         }
         let mut constant = run(20, 4, dim);
-        constant.embeddings.fill(0.5);
+        constant.embeddings = Embeddings::new(vec![0.5; 20 * dim], dim).unwrap();
         constant.page();
     }
 
@@ -334,8 +333,7 @@ fn edges_render() {
         results: vec![],
         train_loss: vec![],
         test_loss: vec![],
-        embeddings: vec![],
-        dim: 2,
+        embeddings: Embeddings::new(vec![], 2).unwrap(),
         images: LabelledImages::new(ImageShape::MNIST, vec![], vec![], vec![]).unwrap(),
         roc: vec![],
         pairs: vec![],
@@ -366,11 +364,11 @@ fn what_does_not_fit_together_is_refused_by_name() {
         Err(error) => error.to_string(),
     };
     let short = refusal(Report {
-        embeddings: &run.embeddings[1..],
+        embeddings: &Embeddings::new(run.embeddings.values()[2..].into(), 2).unwrap(),
         ..run.report()
     });
     assert!(
-        short.contains("39 embedding values") && short.contains("expected 40"),
+        short.contains("38 embedding values") && short.contains("expected 40"),
         "{short}"
     );
     let unpaired = refusal(Report {

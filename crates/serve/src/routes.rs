@@ -72,7 +72,7 @@ impl Service {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(ApiError::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "the judge failed on this request; its message is where the service was started",
+                "this request failed; the service's own output says why",
             )),
         }
     }
@@ -123,7 +123,7 @@ async fn with_headers(mut response: Response) -> Response {
 
 async fn unknown(uri: Uri) -> ApiError {
     let why = format!(
-        "there is no {}; GET /openapi.json tells what there is",
+        "there is no {}; GET /openapi.json lists what there is",
         uri.path()
     );
     ApiError::new(StatusCode::NOT_FOUND, why)

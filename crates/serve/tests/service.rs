@@ -1,4 +1,4 @@
-//! The service as its clients meet it: a real server on a free port, and bytes over sockets.
+//! The service as its clients see it: a real server on a free port, and bytes over sockets.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use serve::{Judge, JudgeError, Limits, Map, Model, Seen, Server, Verdict};
 
-/// Sees a picture as the number its bytes spell.
+/// Takes a picture's bytes for a number in text, and that number for its embedding.
 struct Arithmetic {
     takes: Duration,
 }

@@ -1,7 +1,7 @@
-//! How long it takes to open a model, and how many embeddings and verdicts there are in a second,
-//! beside the same network in stock candle's layers.
+//! Times opening a model, and measures embeddings and verdicts a second, the former beside the same
+//! network in stock candle's layers.
 //!
-//! The embeddings are compared with stock candle's before anything is timed, and both are timed in
+//! The embeddings are checked against stock candle's before anything is timed, and both are timed in
 //! turns. The network is the default one with random weights. `RAYON_NUM_THREADS` sets the threads.
 //!
 //! ```text
@@ -27,7 +27,7 @@ const PICTURES: usize = 2048;
 const ROUNDS: usize = 9;
 const OPENINGS: usize = 25;
 
-/// The same network in candle's own operations.
+/// The same network in candle's own layers.
 fn stock(verifier: &Verifier, images: &Tensor) -> Result<Tensor> {
     let layers = verifier.net().parameters();
     let var = |i: usize| layers[i].var.as_tensor();
@@ -47,7 +47,7 @@ fn stock(verifier: &Verifier, images: &Tensor) -> Result<Tensor> {
     Ok(x)
 }
 
-/// Seconds of the work.
+/// How long `work` takes, in seconds.
 fn seconds<T>(
     work: impl FnOnce() -> std::result::Result<T, Box<dyn Error>>,
 ) -> std::result::Result<f64, Box<dyn Error>> {

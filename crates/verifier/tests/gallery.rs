@@ -1,4 +1,4 @@
-//! Galleries: exact, kept in a file, and refused where they do not belong.
+//! Galleries: exact searches, files, and refusals of what does not belong together.
 
 mod network;
 

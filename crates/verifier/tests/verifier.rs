@@ -1,4 +1,4 @@
-//! The verifier's verdicts, embeddings and refusals.
+//! A verifier's verdicts, embeddings and errors.
 
 mod network;
 

@@ -35,17 +35,14 @@ pub fn figure(report: &Report) -> Result<Figure> {
     let picture = images.shape().channels * (width * height) as usize;
     let budget = BUDGET.min(PICTURE_BUDGET / picture);
     let drawn = even_over_classes(images.labels(), classes.len(), budget);
-    let rows: Vec<&[f32]> = drawn
-        .iter()
-        .map(|&i| &report.embeddings[i * report.dim..][..report.dim])
-        .collect();
+    let rows: Vec<&[f32]> = drawn.iter().map(|&i| report.embeddings.row(i)).collect();
     let labels: Vec<usize> = drawn.iter().map(|&i| images.labels()[i] as usize).collect();
     let present = present(images);
-    let strip = report.dim == 1;
+    let dim = report.embeddings.dimension();
+    let strip = dim == 1;
 
     let mut note = String::new();
-    let places: Vec<(f64, f64)> = match report.dim {
-        0 => Vec::new(),
+    let places: Vec<(f64, f64)> = match dim {
         1 => rows
             .iter()
             .zip(&labels)
@@ -56,7 +53,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
             .iter()
             .map(|row| (f64::from(row[0]), f64::from(row[1])))
             .collect(),
-        dim => {
+        _ => {
             let plane = Plane::of(&rows, dim);
             note = format!(
                 " The embedding has {dim} dimensions; the map shows the two directions in which the \
@@ -81,7 +78,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
         );
     }
 
-    let (x, y) = axes(&places, report.dim);
+    let (x, y) = axes(&places, dim);
     let description = format!(
         "Scatter chart of {} test images by their embedding, one colour and label for each of {} classes.",
         count(drawn.len()),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use maud::html;
-use metrics::euclidean;
+use metrics::Neighbour;
 
 use super::chart::Figure;
 use crate::Report;
@@ -22,7 +22,8 @@ pub fn figure(report: &Report) -> Result<Figure> {
     let mut shown = Vec::new();
     for &query in &queries {
         let mut found = Vec::new();
-        for (rank, (neighbour, distance)) in nearest(report, query).into_iter().enumerate() {
+        for (rank, near) in nearest(report, query)?.into_iter().enumerate() {
+            let neighbour = near.index;
             let wrong = images.labels()[neighbour] != images.labels()[query];
             found.push(html! {
                 li.wrong[wrong] {
@@ -36,7 +37,7 @@ pub fn figure(report: &Report) -> Result<Figure> {
                 (rank + 1).to_string(),
                 neighbour.to_string(),
                 class_of(images, neighbour).to_owned(),
-                distance.to_string(),
+                near.distance.to_string(),
             ]);
         }
         shown.push(html! {
@@ -65,14 +66,11 @@ pub fn figure(report: &Report) -> Result<Figure> {
     })
 }
 
-/// The images nearest to `query`, itself left out, with their distances.
-pub fn nearest(report: &Report, query: usize) -> Vec<(usize, f32)> {
-    let row = |image: usize| &report.embeddings[image * report.dim..][..report.dim];
-    let mut others: Vec<(usize, f32)> = (0..report.images.len())
-        .filter(|&other| other != query)
-        .map(|other| (other, euclidean(row(query), row(other))))
-        .collect();
-    others.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-    others.truncate(NEIGHBOURS);
-    others
+/// The other images nearest to `query`.
+pub fn nearest(report: &Report, query: usize) -> Result<Vec<Neighbour>> {
+    let embeddings = report.embeddings;
+    let mut found = embeddings.nearest(embeddings.row(query), NEIGHBOURS + 1)?;
+    found.retain(|found| found.index != query);
+    found.truncate(NEIGHBOURS);
+    Ok(found)
 }

@@ -1,4 +1,4 @@
-//! A network of random weights, which is as good as any to compare bits with.
+//! A network with random weights, which will do wherever only bits are compared.
 
 use candle_core::{DType, Device};
 use model::{Calibration, ModelFile, Network, NetworkConfig, Preprocessing};
@@ -16,7 +16,7 @@ pub fn file(config: NetworkConfig) -> ModelFile {
             ink_side: Some(20),
         },
         threshold: Some(0.5),
-        // Same pairs at 0.1, 0.2, 0.6; different ones at 0.4 and 0.8.
+        // Similar pairs at 0.1, 0.2 and 0.6; dissimilar ones at 0.4 and 0.8.
         calibration: Some(Calibration {
             at: OperatingPoint::Accuracy,
             distance: vec![0.1, 0.2, 0.4, 0.6, 0.8],

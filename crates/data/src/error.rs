@@ -21,7 +21,7 @@ pub enum DataError {
     /// A file or folder that the system does not let us read.
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// No room, or no right, to keep a data set in the temporary folder.
+    /// A data set that cannot be kept in the temporary folder, for lack of space or permission.
     #[error("cannot {attempt} in the temporary folder; TMPDIR may name another")]
     Temporary { attempt: String, source: io::Error },
     /// A file or folder of a data set that is not in the format it has to be in.
@@ -40,7 +40,7 @@ pub enum DataError {
     },
     /// Pictures of a folder that cannot be used, each with its reason.
     #[error(
-        "{} of {pictures} pictures cannot be read; mend them, or leave them out with --skip-corrupt (data.skip_corrupt = true): {}",
+        "{} of {pictures} pictures cannot be read; fix them, or leave them out with --skip-corrupt (data.skip_corrupt = true): {}",
         faults.len(),
         faults.join("; ")
     )]
@@ -59,7 +59,9 @@ pub enum DataError {
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum PictureProblem {
     /// No picture of a known format, or a damaged one.
-    #[error("cannot be read as a picture; BMP, GIF, JPEG, PNG, PNM, QOI, TIFF and WebP can")]
+    #[error(
+        "cannot be read as a picture; the formats are BMP, GIF, JPEG, PNG, PNM, QOI, TIFF and WebP"
+    )]
     Unreadable,
     /// A JPEG without its end.
     #[error("is cut short: the JPEG has no end marker")]
@@ -67,7 +69,7 @@ pub enum PictureProblem {
     /// No pixel, which some formats allow.
     #[error("has no pixels: it is {width}x{height}")]
     Empty { width: u32, height: u32 },
-    /// More pixels than memory is given to.
+    /// More pixels than a picture may take memory for.
     #[error("has {megapixels} million pixels; at most {most} million are read")]
     TooLarge { megapixels: u64, most: u64 },
     /// A single shade, where ink is looked for.

@@ -131,7 +131,7 @@ fn train_and_test_are_taken_as_the_split() {
     save(root.path().join("other/1.png"), 6);
     assert_refused(
         root.path(),
-        "sub-folders train and test, which would be a split of its pictures, beside `other`",
+        "sub-folders train and test, which make a split, next to `other`",
     );
 }
 

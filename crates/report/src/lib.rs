@@ -61,7 +61,7 @@ impl Report<'_> {
     fn distances_of(&self, same: bool) -> Vec<f32> {
         let pairs = self.pairs.iter().zip(self.distances);
         pairs
-            .filter(|(pair, _)| pair.same == same)
+            .filter(|(pair, _)| pair.similar == same)
             .map(|(_, distance)| *distance)
             .collect()
     }

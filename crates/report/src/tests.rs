@@ -48,16 +48,19 @@ fn run(n: usize, classes: usize, dim: usize) -> Run {
         Pair {
             first: first as u32,
             second: second as u32,
-            same: labels[first] == labels[second],
+            similar: labels[first] == labels[second],
         }
     };
     let pairs: Vec<Pair> = (0..n)
         .flat_map(|i| [pair(i, classes), pair(i, 1)])
         .collect();
-    let distances = pairs.iter().enumerate().map(|(i, pair)| match pair.same {
-        true => 0.4 * spread(i),
-        false => 0.3 + spread(i),
-    });
+    let distances = pairs
+        .iter()
+        .enumerate()
+        .map(|(i, pair)| match pair.similar {
+            true => 0.4 * spread(i),
+            false => 0.3 + spread(i),
+        });
     Run {
         distances: distances.collect(),
         pairs,
@@ -233,7 +236,7 @@ fn mistakes_are_the_pairs_on_the_wrong_side_the_worst_first() {
     let pair = |first, second| Pair {
         first,
         second,
-        same: first % 2 == second % 2,
+        similar: first % 2 == second % 2,
     };
     run.pairs = vec![
         pair(0, 2),
@@ -379,7 +382,7 @@ fn what_does_not_fit_together_is_refused_by_name() {
     let stranger = Pair {
         first: 20,
         second: 0,
-        same: true,
+        similar: true,
     };
     let strange = refusal(Report {
         pairs: &[stranger],

@@ -26,7 +26,7 @@ impl Dataset {
             unseen.insert(class.ok_or_else(|| {
                 let names = names.join(", ");
                 DataError::Images(format!(
-                    "there is no class `{name}` to hold out; there are {names}"
+                    "there is no class `{name}` to hold out; the classes are {names}"
                 ))
             })?);
         }

@@ -9,15 +9,15 @@ use rand::seq::SliceRandom;
 use crate::DataError;
 use crate::images::by_class;
 
-/// Two images, by index, and whether they are of the same class.
+/// Two images, by index, and whether they are similar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pair {
     /// Index of the first image.
     pub first: u32,
     /// Index of the second image.
     pub second: u32,
-    /// Whether both are of one class: Caffe's label y = 1.
-    pub same: bool,
+    /// Whether both are of one class: the label y = 1 of Caffe's loss.
+    pub similar: bool,
 }
 
 /// Fixed pairs to evaluate on: half similar, half dissimilar (one more of an odd `count`), distinct
@@ -37,7 +37,7 @@ pub fn balanced_pairs<R: Rng + ?Sized>(
     Ok(pairs)
 }
 
-/// Image indices with those of a class next to each other, classes of one image last.
+/// The images, those of a class next to each other, classes of one image last.
 #[derive(Debug)]
 pub(super) struct PairPool {
     images: Vec<u32>,
@@ -86,12 +86,12 @@ impl PairPool {
 
     /// A similar or a dissimilar pair: the first image uniform over those that have such a partner,
     /// the second over its partners.
-    pub(super) fn draw<R: Rng + ?Sized>(&self, same: bool, rng: &mut R) -> Pair {
-        if same {
+    pub(super) fn draw<R: Rng + ?Sized>(&self, similar: bool, rng: &mut R) -> Pair {
+        if similar {
             let first = rng.random_range(0..self.repeated);
             let class = self.class[first].clone();
             let second = rng.random_range(class.start..class.end - 1);
-            self.pair(first, second + usize::from(second >= first), same)
+            self.pair(first, second + usize::from(second >= first), similar)
         } else {
             let first = rng.random_range(0..self.images.len());
             let class = self.class[first].clone();
@@ -101,13 +101,13 @@ impl PairPool {
             } else {
                 0
             };
-            self.pair(first, second + skipped, same)
+            self.pair(first, second + skipped, similar)
         }
     }
 
-    fn distinct<R: Rng + ?Sized>(&self, same: bool, count: usize, rng: &mut R) -> Vec<Pair> {
+    fn distinct<R: Rng + ?Sized>(&self, similar: bool, count: usize, rng: &mut R) -> Vec<Pair> {
         let places = self.images.len();
-        let partners = |first: usize| match same {
+        let partners = |first: usize| match similar {
             true => first + 1..self.class[first].end,
             false => self.class[first].end..places,
         };
@@ -117,7 +117,7 @@ impl PairPool {
         if count > possible / 2 {
             let mut all: Vec<Pair> = (0..places)
                 .flat_map(|first| partners(first).map(move |second| (first, second)))
-                .map(|(first, second)| self.pair(first, second, same))
+                .map(|(first, second)| self.pair(first, second, similar))
                 .collect();
             all.shuffle(rng);
             return all.into_iter().cycle().take(count).collect();
@@ -125,7 +125,7 @@ impl PairPool {
         let mut seen = HashSet::with_capacity(count);
         let mut pairs = Vec::with_capacity(count);
         while pairs.len() < count {
-            let pair = self.draw(same, rng);
+            let pair = self.draw(similar, rng);
             let either_way = (pair.first.min(pair.second), pair.first.max(pair.second));
             if seen.insert(either_way) {
                 pairs.push(pair);
@@ -134,11 +134,11 @@ impl PairPool {
         pairs
     }
 
-    fn pair(&self, first: usize, second: usize, same: bool) -> Pair {
+    fn pair(&self, first: usize, second: usize, similar: bool) -> Pair {
         Pair {
             first: self.images[first],
             second: self.images[second],
-            same,
+            similar,
         }
     }
 }
@@ -159,13 +159,13 @@ pub(super) mod tests {
 
     pub(in crate::samplers) fn assert_labelled_right(pairs: &[Pair], labels: &[u32]) {
         for pair in pairs {
-            let same = labels[pair.first as usize] == labels[pair.second as usize];
-            assert_eq!(pair.same, same, "{pair:?}");
+            let similar = labels[pair.first as usize] == labels[pair.second as usize];
+            assert_eq!(pair.similar, similar, "{pair:?}");
         }
     }
 
     pub(in crate::samplers) fn similar(pairs: &[Pair]) -> usize {
-        pairs.iter().filter(|pair| pair.same).count()
+        pairs.iter().filter(|pair| pair.similar).count()
     }
 
     #[test]
@@ -193,7 +193,7 @@ pub(super) mod tests {
         let pairs = balanced_pairs(&[0, 0, 1, 1], 16, &mut rng).unwrap();
         let uses = |pair: &Pair| pairs.iter().filter(|other| *other == pair).count();
         for pair in &pairs {
-            assert_eq!(uses(pair), if pair.same { 4 } else { 2 });
+            assert_eq!(uses(pair), if pair.similar { 4 } else { 2 });
         }
     }
 }

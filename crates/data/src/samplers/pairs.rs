@@ -121,7 +121,7 @@ impl PairSampler {
         Pair {
             first,
             second,
-            same: self.labels[first as usize] == self.labels[second as usize],
+            similar: self.labels[first as usize] == self.labels[second as usize],
         }
     }
 }
@@ -137,7 +137,7 @@ impl Sampler for PairSampler {
         let seconds = pairs.iter().map(|pair| pair.second);
         Drawn {
             images: firsts.chain(seconds).collect(),
-            labels: pairs.iter().map(|pair| u32::from(pair.same)).collect(),
+            labels: pairs.iter().map(|pair| u32::from(pair.similar)).collect(),
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
         let pair = |((&first, &second), &label)| Pair {
             first,
             second,
-            same: label == 1,
+            similar: label == 1,
         };
         sides.zip(&labels).map(pair).collect()
     }
@@ -226,7 +226,7 @@ mod tests {
         // 100,000 similar pairs over 100 images that have a partner: 1,000 each, sd 32.
         let mut firsts = vec![0; labels.len()];
         let mut seconds = vec![0; labels.len()];
-        for pair in pairs.iter().filter(|pair| pair.same) {
+        for pair in pairs.iter().filter(|pair| pair.similar) {
             firsts[pair.first as usize] += 1;
             seconds[pair.second as usize] += 1;
         }
@@ -236,7 +236,7 @@ mod tests {
         }
         // 100,000 dissimilar pairs over 101 images: 990 each.
         let mut firsts = vec![0; labels.len()];
-        for pair in pairs.iter().filter(|pair| !pair.same) {
+        for pair in pairs.iter().filter(|pair| !pair.similar) {
             firsts[pair.first as usize] += 1;
         }
         assert!(firsts.iter().all(|n| (830..1150).contains(n)));

@@ -1,4 +1,4 @@
-//! Ten thousand real MNIST digits that the program carries with it.
+//! Ten thousand real MNIST digits that are built in.
 //!
 //! They are MNIST's training images 0..=9999, grouped by class: never test a model trained on the
 //! full MNIST with them. MNIST is the work of Yann LeCun, Corinna Cortes and Christopher J. C.
@@ -31,7 +31,7 @@ const COUNT: u32 = 10_000;
 /// The test set is the last fifth of each class, whatever the seed, so that figures compare.
 ///
 /// # Errors
-/// None, short of a damaged build: the files are checked as a user's would be.
+/// None unless the build is damaged: the files are checked like a user's.
 pub fn digits() -> Result<(LabelledImages, LabelledImages), DataError> {
     let pixels = unpack("images-idx3-ubyte.gz", IMAGES, Contents::Images([28, 28]))?;
     let labels = unpack("labels-idx1-ubyte.gz", LABELS, Contents::Labels(10))?;

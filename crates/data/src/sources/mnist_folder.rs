@@ -26,7 +26,7 @@ pub(super) const FORM: Form = Form {
 const TRAIN: u32 = 60_000;
 const TEST: u32 = 10_000;
 
-/// Each file under the name that the `mnist` crate looks for, and what it has to hold.
+/// The files, by the names that the `mnist` crate looks for, and what each has to hold.
 const FILES: [(&str, Expected); 4] = [
     ("train-images-idx3-ubyte", images(TRAIN)),
     ("train-labels-idx1-ubyte", labels(TRAIN)),
@@ -47,10 +47,11 @@ const fn labels(count: u32) -> Expected {
 /// Reads the four files in `folder` as (training, test): 60,000 and 10,000 images of (1, 28, 28).
 ///
 /// Each file may be gzip'd or not, with or without `.gz`, as `train-images-idx3-ubyte` or
-/// `train-images.idx3-ubyte`; of several spellings the plainest is taken. Classes are named 0 to 9.
+/// `train-images.idx3-ubyte`; if several are there, the plainest is read. Classes are named 0 to 9.
 ///
 /// # Errors
-/// Whatever keeps the folder from being exactly in MNIST's format; see [`DataError`].
+/// [`DataError::Format`] unless the folder is exactly in MNIST's format, [`DataError::Read`] and
+/// [`DataError::Temporary`].
 pub fn mnist_folder(folder: &Path) -> Result<(LabelledImages, LabelledImages), DataError> {
     let paths = find_files(folder)?;
     let unpacked = tempfile::tempdir().map_err(DataError::temporary(UNPACK))?;

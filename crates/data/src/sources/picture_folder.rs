@@ -48,11 +48,11 @@ pub enum Store {
 /// How a folder of pictures is read.
 #[derive(Clone, Copy)]
 pub struct FolderOptions<'a> {
-    /// What each picture becomes, by [`Framing::Letterbox`].
+    /// The shape that [`Framing::Letterbox`] gives each picture.
     pub shape: ImageShape,
-    /// Fraction of each class's pictures that are tested on, where the folder has no split.
+    /// Fraction of each class's pictures held out for testing, where the folder has no split.
     pub test: f64,
-    /// Whether pictures that cannot be read are left out.
+    /// Whether to leave out pictures that cannot be read, instead of failing.
     pub skip_corrupt: bool,
     /// Where the pixels are kept.
     pub store: Store,
@@ -80,8 +80,8 @@ impl Default for FolderOptions<'_> {
 /// Reads the pictures in `folder`: each sub-folder is a class, its name the class's.
 ///
 /// Where there are two sub-folders `train` and `test`, they have the classes, and are the split.
-/// Otherwise `options.test` of each class, chosen by `seed`, is tested on; a class of one picture is
-/// trained on. Classes and pictures are in the order of their names. Hidden files and folders are
+/// Otherwise `options.test` of each class, chosen by `seed`, is held out for testing; a class of one
+/// picture is trained on. Classes and pictures are in the order of their names. Hidden files and folders are
 /// skipped; other files and folders where no picture can be are skipped with a note.
 ///
 /// # Errors
@@ -134,7 +134,7 @@ impl Listing {
         let split = top.iter().filter(|entry| is_split(entry)).count() == 2;
         if split && let Some((other, _)) = top.iter().find(|entry| !is_split(entry)) {
             let problem = format!(
-                "has the sub-folders train and test, which would be a split of its pictures, beside `{other}`; take one or the other away"
+                "has the sub-folders train and test, which make a split, next to `{other}`, which would be a class; remove one or the other"
             );
             return Err(DataError::format(folder, problem));
         }
@@ -211,7 +211,7 @@ impl Listing {
                         problem: PictureProblem::Unreadable,
                         ..
                     }) if ImageFormat::from_path(&file.path).is_err() => {
-                        notes.push(format!("{} is no picture", file.path.display()));
+                        notes.push(format!("{} is not a picture", file.path.display()));
                         continue;
                     }
                     Err(error) => faults.push(chain(&error)),
@@ -290,7 +290,7 @@ fn sub_folders(
     let mut folders = Vec::new();
     for path in entries(folder)? {
         if !path.is_dir() {
-            notes.push(format!("{} is in no class", path.display()));
+            notes.push(format!("{} is not in a class", path.display()));
             continue;
         }
         match path.file_name().and_then(|name| name.to_str()) {

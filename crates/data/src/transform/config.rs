@@ -8,7 +8,7 @@ use super::{
 };
 use crate::DataError;
 
-/// The transforms of a run, as its configuration file has them.
+/// A run's transforms, as in its configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TransformConfig {
@@ -18,15 +18,15 @@ pub struct TransformConfig {
     pub mean: f32,
     /// The result is divided by this.
     pub std: f32,
-    /// Greatest random shift of a training image, in pixels; 0 for none.
+    /// Largest random shift of a training image, in pixels; 0 for none.
     pub shift: u32,
-    /// Greatest random rotation of a training image, in degrees; 0 for none.
+    /// Largest random rotation of a training image, in degrees; 0 for none.
     pub rotation: f32,
-    /// What comes in where a training image is shifted or turned.
+    /// What fills the gap where a training image is shifted or rotated.
     pub edge: Edge,
-    /// Whether training images are mirrored, left to right, every other time.
+    /// Whether training images are mirrored left to right, with probability 1/2.
     pub flip: bool,
-    /// Greatest random change of a training image's brightness, as a part of it; 0 for none.
+    /// Largest random change of a training image's brightness, as a fraction of it; 0 for none.
     pub brightness: f32,
 }
 
@@ -85,8 +85,8 @@ impl TransformConfig {
         }
     }
 
-    /// The chain for training images. It turns before it shifts, so that the centre of rotation is
-    /// the digit's, and works on raw pixels, whose background is 0.
+    /// The chain for training images. It rotates before it shifts, so that the digit turns about its
+    /// own centre, and augments raw pixels, whose background is 0.
     pub fn train(&self) -> Compose {
         let mut chain: Vec<Box<dyn Transform>> = Vec::new();
         let edge = self.edge;

@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::Transform;
 use crate::ImageShape;
 
-/// What comes in where an image is moved or turned.
+/// What fills the gap where an image is shifted or rotated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Edge {
-    /// 0, the ground of drawings.
+    /// 0, the background of drawings.
     #[default]
     Zero,
     /// The nearest pixel of the image, as suits photographs.
     Repeat,
 }
 
-/// Mirrors every other image, by chance, left to right.
+/// Mirrors an image left to right, with probability 1/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RandomFlip;
 
@@ -32,12 +32,12 @@ impl Transform for RandomFlip {
     }
 }
 
-/// Moves the image by whole pixels, uniform in -`max`..=`max` along each axis.
+/// Shifts the image by whole pixels, uniform in -`max`..=`max` along each axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RandomShift {
-    /// Greatest shift, in pixels.
+    /// Largest shift, in pixels.
     pub max: u32,
-    /// What comes in.
+    /// What fills the gap.
     pub edge: Edge,
 }
 
@@ -58,24 +58,26 @@ fn shift(image: &mut [f32], shape: ImageShape, right: i64, down: i64, edge: Edge
         let nearest = from.clamp(0, side as i64 - 1);
         (edge == Edge::Repeat || from == nearest).then_some(nearest as usize)
     };
+    let columns: Vec<_> = (0..width).map(|x| origin(x, right, width)).collect();
     for (row, values) in image.chunks_exact_mut(width).enumerate() {
         let (plane, y) = (row / height, row % height);
-        let from_y = origin(y, down, height);
-        for (x, value) in values.iter_mut().enumerate() {
-            *value = match (origin(x, right, width), from_y) {
-                (Some(x), Some(y)) => source[(plane * height + y) * width + x],
+        let from =
+            origin(y, down, height).map(|y| &source[(plane * height + y) * width..][..width]);
+        for (value, column) in values.iter_mut().zip(&columns) {
+            *value = match (from, column) {
+                (Some(row), Some(column)) => row[*column],
                 _ => 0.0,
             };
         }
     }
 }
 
-/// Turns the image about its centre, uniform in -`max`..=`max`, bilinear.
+/// Rotates the image about its centre by an angle uniform in -`max`..=`max`, with bilinear interpolation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RandomRotation {
-    /// Greatest angle, in degrees.
+    /// Largest angle, in degrees.
     pub max: f32,
-    /// What comes in.
+    /// What fills the gap.
     pub edge: Edge,
 }
 
@@ -86,7 +88,7 @@ impl Transform for RandomRotation {
     }
 }
 
-/// Turns counter-clockwise as seen, y pointing down.
+/// Rotates counter-clockwise on the screen, where y points down.
 fn rotate(image: &mut [f32], shape: ImageShape, degrees: f32, edge: Edge) {
     let ImageShape { height, width, .. } = shape;
     let source = image.to_vec();
@@ -116,7 +118,7 @@ fn rotate(image: &mut [f32], shape: ImageShape, degrees: f32, edge: Edge) {
     }
 }
 
-/// The value at (x, y) between the pixels of `plane`, which is 0 outside.
+/// The interpolated value of `plane` at (x, y); it is 0 outside.
 fn bilinear(plane: &[f32], width: usize, x: f32, y: f32) -> f32 {
     let height = plane.len() / width;
     // `f32::floor` is a function call on plain x86-64 and takes a third of the time.

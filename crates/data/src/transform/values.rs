@@ -35,10 +35,10 @@ impl Transform for Normalise {
     }
 }
 
-/// Multiplies the image by a number uniform in 1-`max`..1+`max`; bytes stay below 256.
+/// Multiplies every value by one random factor, uniform in 1-`max`..1+`max`, and caps it at 255.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RandomBrightness {
-    /// Greatest change, as a part of the brightness.
+    /// Largest change, as a fraction of the brightness.
     pub max: f32,
 }
 

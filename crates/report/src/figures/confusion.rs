@@ -37,7 +37,7 @@ pub fn cells(report: &Report) -> BTreeMap<(usize, usize), Cell> {
         let (a, b) = (class(pair.first), class(pair.second));
         let cell = cells.entry((a.min(b), a.max(b))).or_default();
         cell.pairs += 1;
-        cell.wrong += usize::from(is_same(distance, report.threshold) != pair.same);
+        cell.wrong += usize::from(is_same(distance, report.threshold) != pair.similar);
     }
     cells
 }

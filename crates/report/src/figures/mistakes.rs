@@ -86,7 +86,8 @@ fn sides(report: &Report, pair: usize) -> (usize, usize) {
 /// The pairs of that kind with the wrong verdict, the worst first.
 pub fn worst(report: &Report, same: bool) -> Vec<usize> {
     let wrong = |&pair: &usize| {
-        report.pairs[pair].same == same && is_same(report.distances[pair], report.threshold) != same
+        report.pairs[pair].similar == same
+            && is_same(report.distances[pair], report.threshold) != same
     };
     let mut pairs: Vec<usize> = (0..report.pairs.len()).filter(wrong).collect();
     pairs.sort_by(|&a, &b| {

@@ -16,7 +16,7 @@ pub fn distances(embeddings: &Embeddings, pairs: &[Pair]) -> Vec<f32> {
 /// # Errors
 /// Without a similar or a dissimilar pair, or where a distance is NaN.
 pub fn roc(distances: &[f32], pairs: &[Pair]) -> Result<Roc> {
-    let same: Vec<bool> = pairs.iter().map(|pair| pair.same).collect();
+    let same: Vec<bool> = pairs.iter().map(|pair| pair.similar).collect();
     Ok(Roc::new(distances, &same)?)
 }
 
@@ -32,7 +32,7 @@ pub fn mean_loss(embeddings: &Embeddings, loss: ContrastiveLoss, pairs: &[Pair])
         let shape = (pairs.len(), embeddings.dimension());
         Ok(Tensor::from_iter(rows.copied(), &Device::Cpu)?.reshape(shape)?)
     };
-    let same = pairs.iter().map(|pair| u8::from(pair.same));
+    let same = pairs.iter().map(|pair| u8::from(pair.similar));
     let same = Tensor::from_iter(same, &Device::Cpu)?;
     let loss = loss.forward(&side(|pair| pair.first)?, &side(|pair| pair.second)?, &same)?;
     Ok(loss.to_scalar::<f32>()?.into())

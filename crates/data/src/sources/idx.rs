@@ -10,6 +10,9 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::DataError;
 
+/// What [`DataError::Temporary`] says was attempted.
+pub(super) const UNPACK: &str = "unpack the data set, which takes 55 MB,";
+
 /// What a file has to hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
@@ -141,9 +144,6 @@ fn copy(
     }
     Ok(())
 }
-
-/// What [`DataError::Temporary`] says was attempted.
-pub(super) const UNPACK: &str = "unpack the data set, which takes 55 MB,";
 
 /// Reads until `buffer` is full or the source ends; the number of bytes read.
 fn fill(path: &Path, source: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, DataError> {

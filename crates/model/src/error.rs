@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use candle_core::DType;
+use candle_core::Tensor;
 
 /// What this crate's functions return.
 pub type Result<T> = std::result::Result<T, ModelError>;
@@ -9,46 +9,19 @@ pub type Result<T> = std::result::Result<T, ModelError>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// A tensor handed to a layer or a network has another shape than it needs.
-    #[error("{tensor} must be {expected}, found shape {found:?}")]
-    Shape {
-        /// Which argument.
-        tensor: &'static str,
-        /// The shape it must have.
-        expected: String,
-        /// The shape it has.
-        found: Vec<usize>,
-    },
-    /// A tensor handed to a layer has another element type than it needs.
-    #[error("{tensor} must be {expected}, found {found:?}; convert it with `to_dtype`")]
-    DType {
-        /// Which argument.
-        tensor: &'static str,
-        /// The element type it must have.
-        expected: String,
-        /// The element type it has.
-        found: DType,
-    },
-    /// An image leaves less than one 2×2 pooling window after the convolution.
-    #[error(
-        "an image of {}×{} is too small: a {}×{} convolution and a 2×2 pool need at least {}×{}",
-        image[0], image[1], kernel[0], kernel[1], kernel[0] + 1, kernel[1] + 1
-    )]
-    ImageTooSmall {
-        /// Height and width of the image.
-        image: [usize; 2],
-        /// Height and width of the kernel.
-        kernel: [usize; 2],
-    },
-    /// A network's configuration describes no network.
+    /// A tensor handed to a layer or a network does not fit; the text says which, what it must be and
+    /// what it is.
+    #[error("{0}")]
+    Input(String),
+    /// A configuration that describes no network.
     #[error("network configuration: {field} {problem}")]
     Config {
-        /// The field, as it is written in a configuration file.
+        /// The field, as a configuration file has it.
         field: String,
         /// What is wrong with it, with the value found.
         problem: String,
     },
-    /// A model file could not be read.
+    /// A model file that cannot be read.
     #[error("cannot load the model {}", path.display())]
     Open {
         /// The file.
@@ -63,34 +36,59 @@ pub enum ModelError {
     /// The bytes are not a whole safetensors file.
     #[error("not a complete safetensors file; it is cut short, damaged or of another format")]
     NotSafetensors(#[from] safetensors::SafeTensorError),
-    /// An entry of the `__metadata__` header, or of the [`ModelFile`](crate::ModelFile) to be
-    /// stored in it, is missing or makes no sense.
-    #[error("model header: `{key}` {problem}")]
-    Header {
-        /// The entry's key.
-        key: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The file was written by a later program than this one.
-    #[error(
-        "model format {found} is newer than {supported}, the newest this program reads; update it"
-    )]
-    NewerFormat {
-        /// The file's format version.
-        found: String,
-        /// The newest format version read here.
-        supported: &'static str,
-    },
-    /// A tensor of a model file does not fit the network its header describes.
-    #[error("tensor `{name}` {problem}")]
-    Tensor {
-        /// The tensor's name.
-        name: String,
-        /// What is wrong with it.
+    /// A model file, or a [`ModelFile`](crate::ModelFile) to be stored, does not make sense.
+    #[error("{place} {problem}")]
+    Format {
+        /// An entry of the header, or a tensor.
+        place: String,
+        /// What is wrong with it, with the value found.
         problem: String,
     },
     /// candle refused an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl ModelError {
+    pub(crate) fn config(field: impl Into<String>, problem: String) -> Self {
+        Self::Config {
+            field: field.into(),
+            problem,
+        }
+    }
+
+    pub(crate) fn header(key: &str, problem: impl Into<String>) -> Self {
+        Self::Format {
+            place: format!("model header: `{key}`"),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn tensor(name: &str, problem: impl Into<String>) -> Self {
+        Self::Format {
+            place: format!("tensor `{name}`"),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn shape(name: &str, expected: impl AsRef<str>, found: &Tensor) -> Self {
+        let (expected, found) = (expected.as_ref(), found.dims());
+        Self::Input(format!("{name} must be {expected}, found shape {found:?}"))
+    }
+
+    pub(crate) fn dtype(name: &str, expected: impl AsRef<str>, found: candle_core::DType) -> Self {
+        let expected = expected.as_ref();
+        Self::Input(format!(
+            "{name} must be {expected}, found {found:?}; convert it with `to_dtype`"
+        ))
+    }
+}
+
+impl From<ModelError> for candle_core::Error {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Candle(error) => error,
+            error => Self::Wrapped(Box::new(error)),
+        }
+    }
 }

@@ -1,24 +1,57 @@
-//! The Siamese network: one trunk, a LeNet or a small residual network, whose weights embed both
-//! images of a pair.
+//! The Siamese network on candle: a trunk, a LeNet or a small residual network, and fully connected
+//! layers, whose weights embed both images of a pair.
 //!
-//! * [`Network`] maps images (N, C, H, W) to embeddings (N, D); [`NetworkConfig`] describes it,
-//!   Caffe's `examples/siamese` network among the rest.
-//! * [`conv_pool()`] is its convolution, activation and max-pool in one op, with its own backward.
+//! * [`Network`] maps images (N, C, H, W) to embeddings (N, D) and owns its weights;
+//!   [`NetworkConfig`] describes it, the network of Caffe's `examples/siamese` among others.
+//! * [`LeNet`] and [`SmallResnet`], the trunks, and [`EmbeddingNet`], the whole, are candle modules
+//!   made by a `VarBuilder`, for programs of your own.
+//! * [`layers`] has what they are made of: convolution, activation and max-pool in one op
+//!   ([`layers::conv_pool`]), a convolution that keeps the size, a fully connected layer.
 //! * [`weights`] stores a network, and what is needed to use it, in one safetensors file.
+//!
+//! A LeNet in a candle program, trained by candle's own optimiser:
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_nn::{AdamW, Module, Optimizer, ParamsAdamW, VarBuilder, VarMap, loss, seq};
+//! use model::layers::Linear;
+//! use model::{Activation, LeNet};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let device = &Device::Cpu;
+//! let weights = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&weights, DType::F32, device);
+//! let trunk = LeNet::new(1, [8, 16], Activation::Relu, vb.pp("trunk"))?;
+//! let classes = Linear::new(4 * 4 * 16, 10, Activation::Linear, vb.pp("classes"))?;
+//! let net = seq().add(trunk).add(classes);
+//!
+//! let mut adam = AdamW::new(weights.all_vars(), ParamsAdamW::default())?;
+//! let images = Tensor::rand(0f32, 1., (5, 1, 28, 28), device)?;
+//! let digits = Tensor::new(&[3u32, 1, 4, 1, 5], device)?;
+//! let before = loss::cross_entropy(&net.forward(&images)?, &digits)?;
+//! for _ in 0..10 {
+//!     let loss = loss::cross_entropy(&net.forward(&images)?, &digits)?;
+//!     adam.backward_step(&loss)?;
+//! }
+//! let after = loss::cross_entropy(&net.forward(&images)?, &digits)?;
+//! assert!(after.to_scalar::<f32>()? < before.to_scalar::<f32>()?);
+//! # Ok(())
+//! # }
+//! ```
 
-mod activation;
-mod conv;
-pub mod conv_pool;
-mod cpu_op;
+mod config;
 mod error;
-mod linear;
-mod matrix;
+pub mod layers;
 mod network;
+mod parameter;
+mod trunk;
 pub mod weights;
 
-pub use activation::Activation;
-pub use conv_pool::{conv_pool, conv_pool_composed};
+pub use config::{Hidden, NetworkConfig};
 pub use error::{ModelError, Result};
-pub use metrics::Calibration;
-pub use network::{Hidden, Network, NetworkConfig, Parameter, Role, Trunk};
-pub use weights::{ModelFile, Preprocessing};
+pub use layers::conv_pool::{conv_pool, conv_pool_composed};
+pub use layers::{Activation, conv_pool};
+pub use network::{EmbeddingNet, Network};
+pub use parameter::{Parameter, Role};
+pub use trunk::{LeNet, SmallResnet, Trunk};
+pub use weights::{Calibration, ModelFile, Preprocessing};

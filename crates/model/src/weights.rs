@@ -19,13 +19,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor, Var};
-use metrics::Calibration;
+use candle_core::{DType, Device, Tensor};
+pub use metrics::Calibration;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorInfo, TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::parameter::plan;
 use crate::{ModelError, Network, NetworkConfig, Parameter, Result};
 
 const FORMAT_VERSION: &str = "2.0";
@@ -68,16 +69,16 @@ impl ModelFile {
         let p = &self.preprocessing;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         if !(positive(p.scale) && p.mean.is_finite() && positive(p.std)) {
-            return Err(ModelError::Header {
-                key: "normalisation",
-                problem: format!("needs a finite mean, and scale and std above 0: {p:?}"),
-            });
+            return Err(ModelError::header(
+                "normalisation",
+                format!("needs a finite mean, and scale and std above 0: {p:?}"),
+            ));
         }
         if let Some(threshold) = self.threshold.filter(|t| !(t.is_finite() && *t >= 0.0)) {
-            return Err(ModelError::Header {
-                key: "threshold",
-                problem: format!("is {threshold}: a distance is finite and at least 0"),
-            });
+            return Err(ModelError::header(
+                "threshold",
+                format!("is {threshold}: a distance is finite and at least 0"),
+            ));
         }
         Ok(())
     }
@@ -115,16 +116,18 @@ impl ModelFile {
         match major(&format) {
             Some(found) if Some(found) <= major(FORMAT_VERSION) => {}
             Some(_) => {
-                return Err(ModelError::NewerFormat {
-                    found: format,
-                    supported: FORMAT_VERSION,
+                return Err(ModelError::Format {
+                    place: format!("model format {format}"),
+                    problem: format!(
+                        "is newer than {FORMAT_VERSION}, the newest this program reads; update it"
+                    ),
                 });
             }
             None => {
-                return Err(ModelError::Header {
-                    key: "format_version",
-                    problem: format!("is `{format}`, not a version like {FORMAT_VERSION}"),
-                });
+                return Err(ModelError::header(
+                    "format_version",
+                    format!("is `{format}`, not a version like {FORMAT_VERSION}"),
+                ));
             }
         }
         let file = Self {
@@ -151,18 +154,14 @@ fn json<T: Serialize>(value: &T) -> String {
 }
 
 fn entry<'a>(header: &'a HashMap<String, String>, key: &'static str) -> Result<&'a String> {
-    header.get(key).ok_or_else(|| ModelError::Header {
-        key,
-        problem: "is missing; was this file written by this program?".into(),
+    header.get(key).ok_or_else(|| {
+        ModelError::header(key, "is missing; was this file written by this program?")
     })
 }
 
 fn parsed<T: DeserializeOwned>(header: &HashMap<String, String>, key: &'static str) -> Result<T> {
     let text = entry(header, key)?;
-    serde_json::from_str(text).map_err(|e| ModelError::Header {
-        key,
-        problem: format!("is `{text}`: {e}"),
-    })
+    serde_json::from_str(text).map_err(|e| ModelError::header(key, format!("is `{text}`: {e}")))
 }
 
 /// The bytes of a model file. The same network and `file` give the same bytes.
@@ -182,14 +181,14 @@ pub fn to_bytes(net: &Network, file: &ModelFile) -> Result<Vec<u8>> {
         tensors: BTreeMap<&'a str, TensorInfo>,
     }
     if file.config != *net.config() {
-        return Err(ModelError::Header {
-            key: "net",
-            problem: format!(
+        return Err(ModelError::header(
+            "net",
+            format!(
                 "describes another network ({:?}) than the one to be stored ({:?})",
                 file.config,
                 net.config()
             ),
-        });
+        ));
     }
     file.validate()?;
     let mut parameters: Vec<&Parameter> = net.parameters().iter().collect();
@@ -239,40 +238,37 @@ pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(Network, ModelFile)>
     let tensors = SafeTensors::deserialize(bytes)?;
     let header = metadata.metadata().clone().unwrap_or_default();
     let file = ModelFile::from_header(&header)?;
-    let shapes = file.config.parameter_shapes()?;
+    let planned = plan(&file.config)?;
     let mut unknown = tensors.names();
-    unknown.retain(|name| !shapes.iter().any(|(known, ..)| known == name));
+    unknown.retain(|name| !planned.iter().any(|known| known.name == *name));
     unknown.sort_unstable();
     if let Some(name) = unknown.first() {
-        return Err(wrong(name, "is not part of the network in the header"));
+        return Err(ModelError::tensor(
+            name,
+            "is not part of the network in the header",
+        ));
     }
     let mut dtype = None;
     let mut parameters = Vec::new();
-    for (name, role, shape) in shapes {
-        let Ok(view) = tensors.tensor(&name) else {
-            return Err(wrong(&name, "is missing"));
+    for parameter in planned {
+        let (name, shape) = (&parameter.name, parameter.shape.dims());
+        let wrong = |problem: String| Err(ModelError::tensor(name, problem));
+        let Ok(view) = tensors.tensor(name) else {
+            return wrong("is missing".into());
         };
         if view.shape() != shape {
             let found = view.shape();
-            let problem = format!("has shape {found:?}, the network needs {shape:?}");
-            return Err(wrong(&name, problem));
+            return wrong(format!("has shape {found:?}, the network needs {shape:?}"));
         }
         let dtype = *dtype.get_or_insert(view.dtype());
         if view.dtype() != dtype {
-            let problem = format!("is {:?} where others are {dtype:?}", view.dtype());
-            return Err(wrong(&name, problem));
+            return wrong(format!("is {:?} where others are {dtype:?}", view.dtype()));
         }
-        let values = values(&name, &view)?.reshape(shape)?.to_device(device)?;
-        parameters.push(Parameter {
-            name,
-            role,
-            var: Var::from_tensor(&values)?,
-        });
+        let values = values(name, &view)?.reshape(shape)?.to_device(device)?;
+        parameters.push(parameter.with(&values)?);
     }
-    Ok((
-        Network::from_parameters(file.config.clone(), parameters),
-        file,
-    ))
+    let net = Network::from_parameters(file.config.clone(), parameters)?;
+    Ok((net, file))
 }
 
 /// Reads a model file.
@@ -290,13 +286,6 @@ pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<(Network, ModelFi
         })
 }
 
-fn wrong(name: &str, problem: impl Into<String>) -> ModelError {
-    ModelError::Tensor {
-        name: name.into(),
-        problem: problem.into(),
-    }
-}
-
 fn values(name: &str, view: &TensorView) -> Result<Tensor> {
     let cpu = &Device::Cpu;
     let values = match view.dtype() {
@@ -310,7 +299,12 @@ fn values(name: &str, view: &TensorView) -> Result<Tensor> {
             let values = values.map(|b| f64::from_le_bytes(*b)).collect();
             Tensor::new(finite(name, values)?, cpu)
         }
-        other => return Err(wrong(name, format!("is {other:?}, not F32 or F64"))),
+        other => {
+            return Err(ModelError::tensor(
+                name,
+                format!("is {other:?}, not F32 or F64"),
+            ));
+        }
     };
     Ok(values?)
 }
@@ -320,7 +314,10 @@ fn finite<T: Copy + Into<f64>>(name: &str, values: Vec<T>) -> Result<Vec<T>> {
         None => Ok(values),
         Some(i) => {
             let value: f64 = values[i].into();
-            Err(wrong(name, format!("has the value {value} at place {i}")))
+            Err(ModelError::tensor(
+                name,
+                format!("has the value {value} at place {i}"),
+            ))
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use data::Dataset;
-use model::Trunk;
 use report::{Report, render};
 
 use super::Summary;
@@ -61,14 +60,11 @@ pub fn write(
 fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(&'static str, String)> {
     let count = |set: &str| summary.images.get(set).copied().unwrap_or_default();
     let net = &config.net;
-    let convolution = match net.trunk {
-        Trunk::Lenet => "conv",
-        Trunk::SmallResnet => "residual stage",
-    };
+    let layer = net.trunk.layer();
     let layers: Vec<String> = net
         .channels
         .iter()
-        .map(|filters| format!("{convolution} {filters}"))
+        .map(|filters| format!("{layer} {filters}"))
         .chain(
             net.hidden
                 .iter()

@@ -52,8 +52,6 @@ pub enum Base {
     Caffe,
     /// A data source whose images take any size.
     Folder,
-    /// The trunk `small-resnet`.
-    SmallResnet,
 }
 
 /// A table of `config.toml` whose settings are declared.

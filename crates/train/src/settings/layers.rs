@@ -10,7 +10,7 @@ use model::Trunk;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::declare::{Base, Declared};
+use super::declare::{Base, Declared, value};
 use super::{RunConfig, validate};
 use crate::terminal::usage;
 
@@ -156,21 +156,25 @@ impl Layers {
             bases.push(Base::Caffe);
         }
         let source = self.asked::<Source>("data", "source").unwrap_or_default();
-        let folder = source.takes_shape();
-        if folder {
+        if source.takes_shape() {
             bases.push(Base::Folder);
         }
-        if self.asked::<Trunk>("net", "trunk") == Some(Trunk::SmallResnet) {
-            bases.push(Base::SmallResnet);
-        }
         let mut table = RunConfig::defaults(&bases);
+        let mut set = |name: &str, key: &str, value: Value| {
+            if let Some(Value::Table(inner)) = table.get_mut(name) {
+                inner.insert(key.into(), value);
+            }
+        };
+        let trunk: Trunk = self.asked("net", "trunk").unwrap_or_default();
+        if trunk != Trunk::default() {
+            set("net", "channels", value(trunk.default_channels()));
+            set("net", "hidden", value(trunk.default_hidden()));
+        }
         let held_out: Vec<String> = self.asked("data", "hold_out_classes").unwrap_or_default();
         if !source.takes_shape() && !held_out.is_empty() {
             // A batch cannot have more classes than there are to train on.
             let left = DIGITS.saturating_sub(held_out.len()).max(2);
-            if let Some(Value::Table(in_batch)) = table.get_mut("in_batch") {
-                in_batch.insert("classes_per_batch".into(), Value::Integer(left as i64));
-            }
+            set("in_batch", "classes_per_batch", value(left));
         }
         table
     }

@@ -198,17 +198,17 @@ settings! {
         /// Filters of the trunk's convolutions: both of LeNet's, or one number per stage of a
         /// residual network
         channels: Vec<usize> = NetworkConfig::relu(2).channels,
-            Caffe = NetworkConfig::caffe(2).channels,
-            SmallResnet = NetworkConfig::small_resnet(2).channels;
+            Caffe = NetworkConfig::caffe(2).channels;
         /// Activation after each convolution: `relu` or `linear`
         conv_activation: Activation = NetworkConfig::relu(2).conv_activation,
             Caffe = NetworkConfig::caffe(2).conv_activation;
         /// Fully connected layers between the trunk and the embedding
         hidden: Vec<Hidden> = NetworkConfig::relu(2).hidden,
-            Caffe = NetworkConfig::caffe(2).hidden,
-            SmallResnet = NetworkConfig::small_resnet(2).hidden;
+            Caffe = NetworkConfig::caffe(2).hidden;
         /// Dimensions of the embedding
         embedding: usize ["--embedding D";] = 2;
+        /// Divide every embedding by its Euclidean length, so that distances are at most 2
+        normalised: bool ["--normalised";] = false;
     }
 }
 

@@ -32,7 +32,7 @@ impl Objective {
                 let (a, b) = net.forward_pair(images)?;
                 loss.forward(&a, &b, labels)?
             }
-            Self::InBatch(loss) => loss.forward(&net.forward(images)?, labels)?,
+            Self::InBatch(loss) => loss.forward(&net.forward_raw(images)?, labels)?,
         })
     }
 }

@@ -12,15 +12,54 @@
 //! convolution: a network of them takes six times as long.
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_nn::{Init, Module, VarBuilder};
 use rayon::prelude::*;
 
-use crate::Activation;
-use crate::cpu_op::{CpuOp, Layer, contiguous, finish, of_bias, of_sums, on_cpu, wanted};
-use crate::matrix::Matrix;
+use super::cpu_op::{CpuOp, Layer, contiguous, finish, of_bias, of_sums, on_cpu, wanted};
+use super::matrix::Matrix;
+use super::{Activation, ZERO};
 
 /// Images whose gradients of the filters are summed one after the other. The sums of such groups are
 /// added in order too, so the bits do not depend on the number of threads.
 const GROUP: usize = 8;
+
+/// A convolution, stride 1, that keeps the image's size, and its activation: (N, H, W, C) to
+/// (N, H, W, O).
+#[derive(Clone, Debug)]
+pub struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    activation: Activation,
+}
+
+impl Conv {
+    /// `filters` filters of odd side `kernel` over `channels` channels: `weight` (O, C, k, k), which
+    /// begins as `init` says, and `bias` (O,), which begins at 0.
+    ///
+    /// # Errors
+    /// Those of `vb`.
+    pub fn new(
+        channels: usize,
+        filters: usize,
+        kernel: usize,
+        activation: Activation,
+        init: Init,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let shape = (filters, channels, kernel, kernel);
+        Ok(Self {
+            weight: vb.get_with_hints(shape, "weight", init)?,
+            bias: vb.get_with_hints(filters, "bias", ZERO)?,
+            activation,
+        })
+    }
+}
+
+impl Module for Conv {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        conv(x, &self.weight, &self.bias, self.activation)
+    }
+}
 
 /// * `x`: (N, H, W, C), f32 or f64;
 /// * `weight`: (O, C, k, k) with an odd k, of the same type;
@@ -59,7 +98,7 @@ pub(crate) fn conv(
     }
     // Filters as rows in the order of a patch, (k, k, C): candle carries the gradient back.
     let filter_rows = weight.permute((0, 2, 3, 1))?.contiguous()?;
-    let op = CpuOp(Conv {
+    let op = CpuOp(ConvOp {
         height,
         width,
         channels,
@@ -71,7 +110,7 @@ pub(crate) fn conv(
         .apply_op3(&filter_rows, &bias.contiguous()?, op)
 }
 
-struct Conv {
+struct ConvOp {
     height: usize,
     width: usize,
     channels: usize,
@@ -88,7 +127,7 @@ struct Room<T> {
     patches: Vec<T>,
 }
 
-impl Conv {
+impl ConvOp {
     fn room<T: WithDType>(&self) -> Room<T> {
         let around = self.kernel - 1;
         let padded = (self.height + around) * (self.width + around) * self.channels;
@@ -212,7 +251,7 @@ impl Conv {
     }
 }
 
-impl Layer for Conv {
+impl Layer for ConvOp {
     const NAME: &str = "conv";
 
     fn forward<T: WithDType>(
@@ -262,7 +301,7 @@ impl Layer for Conv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu_op::checks::{assert_close, bits, random, result_and_gradients};
+    use crate::layers::cpu_op::checks::{assert_close, bits, random, result_and_gradients};
     use candle_core::{DType, Var};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;

@@ -6,11 +6,44 @@
 //! pass.
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
-use candle_nn::Module;
+use candle_nn::{Module, VarBuilder};
 
-use crate::Activation;
-use crate::cpu_op::{CpuOp, Layer, contiguous, finish, of_bias, of_sums, on_cpu, wanted};
-use crate::matrix::Matrix;
+use super::cpu_op::{CpuOp, Layer, contiguous, finish, of_bias, of_sums, on_cpu, wanted};
+use super::matrix::Matrix;
+use super::{Activation, ZERO, xavier};
+
+/// A fully connected layer and its activation: (N, inputs) to (N, outputs).
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+    activation: Activation,
+}
+
+impl Linear {
+    /// `weight` (outputs, inputs), initialised by [`xavier`], and `bias` (outputs,), which begins at 0.
+    ///
+    /// # Errors
+    /// Those of `vb`.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        activation: Activation,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: vb.get_with_hints((outputs, inputs), "weight", xavier(inputs))?,
+            bias: vb.get_with_hints(outputs, "bias", ZERO)?,
+            activation,
+        })
+    }
+}
+
+impl Module for Linear {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        linear(x, &self.weight, &self.bias, self.activation)
+    }
+}
 
 /// * `x`: (N, inputs);
 /// * `weight`: (outputs, inputs);
@@ -35,11 +68,11 @@ pub(crate) fn linear(
     x.contiguous()?.apply_op3(
         &weight.contiguous()?,
         &bias.contiguous()?,
-        CpuOp(Linear(activation)),
+        CpuOp(LinearOp(activation)),
     )
 }
 
-struct Linear(Activation);
+struct LinearOp(Activation);
 
 /// The matrix that a contiguous tensor is.
 fn matrix<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<Matrix<'a, T>> {
@@ -47,7 +80,7 @@ fn matrix<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Res
     Ok(Matrix::by_row(contiguous((storage, layout))?, rows, cols))
 }
 
-impl Layer for Linear {
+impl Layer for LinearOp {
     const NAME: &str = "linear";
 
     fn forward<T: WithDType>(
@@ -89,7 +122,7 @@ impl Layer for Linear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu_op::checks::{assert_close, bits, random, result_and_gradients};
+    use crate::layers::cpu_op::checks::{assert_close, bits, random, result_and_gradients};
     use candle_core::{DType, Device, Var};
     use candle_nn::Linear as Stock;
     use rand::SeedableRng;

@@ -24,9 +24,49 @@ mod lanes;
 mod op;
 
 use candle_core::{DType, Tensor};
+use candle_nn::{Module, VarBuilder};
 
-use crate::{Activation, ModelError, Result};
+use super::{Activation, ZERO, xavier};
+use crate::{ModelError, Result};
 pub use composed::conv_pool_composed;
+
+/// A convolution without padding, its activation and a 2×2 max-pool, as [`conv_pool`] computes them:
+/// (N, H, W, C) to (N, ⌊(H−k+1)/2⌋, ⌊(W−k+1)/2⌋, O).
+#[derive(Clone, Debug)]
+pub struct ConvPool {
+    weight: Tensor,
+    bias: Tensor,
+    activation: Activation,
+}
+
+impl ConvPool {
+    /// `filters` filters of side `kernel` over `channels` channels: `weight` (O, C, k, k), initialised
+    /// by [`xavier`], and `bias` (O,), which begins at 0.
+    ///
+    /// # Errors
+    /// Those of `vb`.
+    pub fn new(
+        channels: usize,
+        filters: usize,
+        kernel: usize,
+        activation: Activation,
+        vb: VarBuilder,
+    ) -> candle_core::Result<Self> {
+        let shape = (filters, channels, kernel, kernel);
+        let init = xavier(channels * kernel * kernel);
+        Ok(Self {
+            weight: vb.get_with_hints(shape, "weight", init)?,
+            bias: vb.get_with_hints(filters, "bias", ZERO)?,
+            activation,
+        })
+    }
+}
+
+impl Module for ConvPool {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        Ok(conv_pool(x, &self.weight, &self.bias, self.activation)?)
+    }
+}
 
 /// Convolves (no padding, stride 1), adds the bias, applies the activation and takes the maximum
 /// of each 2×2 window (stride 2).
@@ -79,53 +119,46 @@ struct Geometry {
 
 impl Geometry {
     fn new(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let shape = |tensor, expected: String, found: &Tensor| ModelError::Shape {
-            tensor,
-            expected,
-            found: found.dims().to_vec(),
-        };
-        let dtype = |tensor, expected: String, found: &Tensor| ModelError::DType {
-            tensor,
-            expected,
-            found: found.dtype(),
-        };
+        let shape = |name, expected: &str, found| ModelError::shape(name, expected, found);
         let &[images, height, width, channels] = x.dims() else {
-            return Err(shape("x", "(N, H, W, C)".into(), x));
+            return Err(shape("x", "(N, H, W, C)", x));
         };
         if x.elem_count() == 0 {
-            return Err(shape("x", "(N, H, W, C) with no size 0".into(), x));
+            return Err(shape("x", "(N, H, W, C) with no size 0", x));
         }
         if u32::try_from(height * width * channels).is_err() {
             return Err(shape(
                 "x",
-                "(N, H, W, C) with fewer than 2³² elements an image".into(),
+                "(N, H, W, C) with fewer than 2³² elements an image",
                 x,
             ));
         }
         let expected = format!("(O, {channels}, kh, kw), as x has {channels} channels,");
         let &[filters, weight_channels, kh, kw] = weight.dims() else {
-            return Err(shape("weight", expected, weight));
+            return Err(shape("weight", &expected, weight));
         };
         if weight_channels != channels || weight.elem_count() == 0 {
-            return Err(shape("weight", expected + " with no size 0", weight));
+            return Err(shape("weight", &(expected + " with no size 0"), weight));
         }
         if bias.dims() != [filters] {
-            return Err(shape("bias", format!("({filters},)"), bias));
+            return Err(shape("bias", &format!("({filters},)"), bias));
         }
         if !matches!(x.dtype(), DType::F32 | DType::F64) {
-            return Err(dtype("x", "f32 or f64".into(), x));
+            return Err(ModelError::dtype("x", "f32 or f64", x.dtype()));
         }
         for (name, tensor) in [("weight", weight), ("bias", bias)] {
             if tensor.dtype() != x.dtype() {
                 let expected = format!("{:?} as x is", x.dtype());
-                return Err(dtype(name, expected, tensor));
+                return Err(ModelError::dtype(name, expected, tensor.dtype()));
             }
         }
         if height <= kh || width <= kw {
-            return Err(ModelError::ImageTooSmall {
-                image: [height, width],
-                kernel: [kh, kw],
-            });
+            return Err(ModelError::Input(format!(
+                "an image of {height}×{width} is too small: a {kh}×{kw} convolution and a 2×2 pool \
+                 need at least {}×{}",
+                kh + 1,
+                kw + 1
+            )));
         }
         Ok(Self {
             images,

@@ -6,7 +6,7 @@ use pulp::Arch;
 use super::Geometry;
 use super::cpu::{self, Buffered, Wanted};
 use crate::Activation;
-use crate::cpu_op::{contiguous, on_cpu};
+use crate::layers::cpu_op::{contiguous, on_cpu};
 
 /// One forward of the layer. It keeps which element won each window for the backward of that
 /// forward, so every call of the layer makes its own.

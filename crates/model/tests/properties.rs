@@ -17,6 +17,7 @@ fn stored() -> Vec<u8> {
         conv_activation: Activation::Relu,
         hidden: Vec::new(),
         embedding: 1,
+        normalised: false,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let net = Network::new(config.clone(), DType::F32, &Device::Cpu, &mut rng).unwrap();

@@ -1,0 +1,85 @@
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Module, VarBuilder};
+
+use super::Definition;
+use crate::layers::ConvPool;
+use crate::{Activation, ModelError, NetworkConfig};
+
+/// Side of the kernels.
+const KERNEL: usize = 5;
+
+/// LeNet's two 5×5 convolutions, each with a 2×2 max-pool: images (N, C, H, W) to features
+/// (N, O·h·w), where h and w are what is left of H and W.
+#[derive(Clone, Debug)]
+pub struct LeNet {
+    conv1: ConvPool,
+    conv2: ConvPool,
+}
+
+impl LeNet {
+    /// The parameters are `conv1` and `conv2`, of `filters` filters each, over `channels` channels.
+    ///
+    /// # Errors
+    /// Those of `vb`.
+    pub fn new(
+        channels: usize,
+        filters: [usize; 2],
+        activation: Activation,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let [first, second] = filters;
+        Ok(Self {
+            conv1: ConvPool::new(channels, first, KERNEL, activation, vb.pp("conv1"))?,
+            conv2: ConvPool::new(first, second, KERNEL, activation, vb.pp("conv2"))?,
+        })
+    }
+}
+
+impl Module for LeNet {
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        // The layers want channels last.
+        let x = images.permute((0, 2, 3, 1))?;
+        let x = self.conv2.forward(&self.conv1.forward(&x)?)?;
+        // Flattened as (C, H, W), so that PyTorch's `flatten(1)` fits the same weights.
+        x.permute((0, 3, 1, 2))?.flatten_from(1)
+    }
+}
+
+pub(super) const DEFINITION: Definition = Definition {
+    layer: "conv",
+    channels: &[32, 64],
+    hidden: &[256, 256],
+    features: |config| {
+        let [_, height, width] = config.input;
+        let after = |side: usize| (side + 1).saturating_sub(KERNEL) / 2;
+        let places = after(after(height)) * after(after(width));
+        let filters = filters(config)?[1];
+        if places == 0 {
+            let problem = format!(
+                "is {height}×{width}: two 5×5 convolutions, each followed by a 2×2 pool, need at \
+                 least 16×16"
+            );
+            return Err(ModelError::config("input", problem));
+        }
+        Ok(places * filters)
+    },
+    build: |config, vb| {
+        let trunk = LeNet::new(
+            config.input[0],
+            filters(config)?,
+            config.conv_activation,
+            vb,
+        )?;
+        Ok(Arc::new(trunk))
+    },
+};
+
+fn filters(config: &NetworkConfig) -> crate::Result<[usize; 2]> {
+    let channels = &config.channels;
+    channels[..].try_into().map_err(|_| {
+        let problem = format!("is {channels:?}: LeNet has two convolutions");
+        ModelError::config("channels", problem)
+    })
+}

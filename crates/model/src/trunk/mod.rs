@@ -1,0 +1,76 @@
+//! What comes before the fully connected layers, a file each. A new trunk is a file with its module and
+//! its [`Definition`], a variant of [`Trunk`] and an arm in [`Trunk::definition`].
+
+mod lenet;
+mod small_resnet;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use candle_nn::{Module, VarBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::{Activation, Hidden, NetworkConfig, Result};
+
+pub use lenet::LeNet;
+pub use small_resnet::SmallResnet;
+
+/// What comes before the fully connected layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trunk {
+    /// [`LeNet`].
+    #[default]
+    Lenet,
+    /// [`SmallResnet`].
+    SmallResnet,
+}
+
+/// A trunk: images (N, C, H, W) to features (N, F).
+pub(crate) trait TrunkModule: Module + Debug + Send + Sync {}
+
+impl<M: Module + Debug + Send + Sync> TrunkModule for M {}
+
+/// What the network and its settings have to know of a trunk.
+pub(crate) struct Definition {
+    /// What people call one of the layers that `channels` counts.
+    pub layer: &'static str,
+    /// Filters, where nothing else is said.
+    pub channels: &'static [usize],
+    /// Units of the fully connected layers behind it, where nothing else is said.
+    pub hidden: &'static [usize],
+    /// Checks a configuration and says how many features the trunk makes of an image.
+    pub features: fn(&NetworkConfig) -> Result<usize>,
+    /// Makes the trunk of a configuration.
+    pub build: fn(&NetworkConfig, VarBuilder) -> Result<Arc<dyn TrunkModule>>,
+}
+
+impl Trunk {
+    pub(crate) fn definition(self) -> Definition {
+        match self {
+            Self::Lenet => lenet::DEFINITION,
+            Self::SmallResnet => small_resnet::DEFINITION,
+        }
+    }
+
+    /// What people call one of its layers, such as `conv`.
+    pub fn layer(self) -> &'static str {
+        self.definition().layer
+    }
+
+    /// The filters of its layers, where nothing else is said.
+    pub fn default_channels(self) -> Vec<usize> {
+        self.definition().channels.to_vec()
+    }
+
+    /// The fully connected layers behind it, where nothing else is said.
+    pub fn default_hidden(self) -> Vec<Hidden> {
+        let units = self.definition().hidden.iter();
+        units
+            .map(|&units| Hidden {
+                units,
+                activation: Activation::Relu,
+            })
+            .collect()
+    }
+}

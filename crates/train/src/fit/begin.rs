@@ -1,5 +1,6 @@
 //! A run at its start, or at the start of a later sitting.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -126,8 +127,12 @@ impl Prepared {
         }
         let mut rng = stream(config.seed, Purpose::Initialisation, 0);
         let net = Network::new(config.net.clone(), DType::F32, device, &mut rng)?;
+        let mut trainer = Trainer::new(net, config.objective(), config.optimiser)?;
+        if let Some(capacity) = NonZeroUsize::new(config.in_batch.memory) {
+            trainer = trainer.with_memory(capacity, config.in_batch.memory_after);
+        }
         Ok(Self {
-            trainer: Trainer::new(net, config.objective(), config.optimiser)?,
+            trainer,
             pairs: EvaluationPairs::new(&config, &dataset)?,
             loader: loader(&config, &dataset)?,
             config,

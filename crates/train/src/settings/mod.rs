@@ -86,6 +86,7 @@ impl RunConfig {
                 .miner(self.in_batch.miner.0)
                 .reduction(self.in_batch.reduction)
                 .balanced(self.in_batch.balanced)
+                .normalised(self.net.normalised)
                 .into(),
         }
     }

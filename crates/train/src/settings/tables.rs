@@ -142,6 +142,12 @@ settings! {
         reduction: InBatchReduction [for InBatch;] = InBatchReduction::Mean;
         /// Weigh similar and dissimilar pairs equally, however many there are of each
         balanced: bool [for InBatch;] = true;
+        /// Embeddings of earlier batches to compare each batch with as well (cross-batch memory); 0 for
+        /// none
+        memory: usize [for InBatch;] = 0;
+        /// Steps before the memory begins to fill: embeddings of a network that still changes fast are
+        /// soon out of date
+        memory_after: u64 [for InBatch;] = 1000;
     }
 }
 

@@ -1,6 +1,6 @@
 use anyhow::Result;
 use candle_core::Tensor;
-use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss};
+use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss, XbmMemory};
 use model::Network;
 
 /// What a step minimises.
@@ -27,13 +27,37 @@ impl Objective {
     /// # Errors
     /// Those of the network's and the loss's forward pass.
     pub fn loss(&self, net: &Network, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
-        Ok(match self {
+        self.remembering(net, images, labels, None)
+    }
+
+    /// The loss of a batch; for all pairs of one, plus its loss against what `memory` holds, which then
+    /// takes up the batch.
+    pub(super) fn remembering(
+        &self,
+        net: &Network,
+        images: &Tensor,
+        labels: &Tensor,
+        memory: Option<&mut XbmMemory>,
+    ) -> Result<Tensor> {
+        match self {
             Self::Pairs(loss) => {
                 let (a, b) = net.forward_pair(images)?;
-                loss.forward(&a, &b, labels)?
+                Ok(loss.forward(&a, &b, labels)?)
             }
-            Self::InBatch(loss) => loss.forward(&net.forward_raw(images)?, labels)?,
-        })
+            Self::InBatch(loss) => {
+                let embeddings = net.forward_raw(images)?;
+                let mut value = loss.forward(&embeddings, labels)?;
+                if let Some(memory) = memory {
+                    if let Some((earlier, their_labels)) = memory.references()? {
+                        let against =
+                            loss.forward_against(&embeddings, labels, &earlier, &their_labels)?;
+                        value = (value + against)?;
+                    }
+                    memory.push(&embeddings, labels)?;
+                }
+                Ok(value)
+            }
+        }
     }
 }
 

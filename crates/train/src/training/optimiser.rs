@@ -62,6 +62,11 @@ impl Optimiser {
         })
     }
 
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
     /// One step at the learning rate `rate`.
     ///
     /// # Errors

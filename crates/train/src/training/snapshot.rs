@@ -14,7 +14,12 @@ const NO_CHECKSUM: &str = "00000000";
 /// The header's entry for what the caller adds.
 const PROGRESS: &str = "progress";
 
-/// The state of a [`Trainer`] after some steps: weights, and what the optimiser remembers. It names no
+/// The tensors of a memory of earlier batches that is not empty.
+const EMBEDDINGS: &str = "memory.embeddings";
+const LABELS: &str = "memory.labels";
+
+/// The state of a [`Trainer`] after some steps: weights, what the optimiser remembers, and embeddings of
+/// earlier batches. It names no
 /// device: a trainer on any can take it up.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -61,12 +66,23 @@ impl Trainer {
             .parameters()
             .iter()
             .map(|parameter| (format!("net.{}", parameter.name), parameter.var.as_tensor()));
-        let memory = self
+        let moments = self
             .optimiser
             .state()
-            .map(|(name, memory)| (format!("optimiser.{name}"), memory));
+            .map(|(name, moments)| (format!("optimiser.{name}"), moments));
+        let memory = match &self.memory {
+            Some(memory) => memory.embeddings.references()?,
+            None => None,
+        };
+        let memory = memory.iter().flat_map(|(embeddings, labels)| {
+            [
+                (EMBEDDINGS.to_string(), embeddings),
+                (LABELS.to_string(), labels),
+            ]
+        });
         // Fetched here: `serialize` would panic where a GPU fails.
         let tensors = weights
+            .chain(moments)
             .chain(memory)
             .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?)))
             .collect::<Result<Vec<_>>>()?;
@@ -94,6 +110,14 @@ impl Trainer {
                 parameter.var.dims(),
             );
             parameter.var.set(&found)?;
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.clear();
+            if let Some(embeddings) = tensors.get(EMBEDDINGS) {
+                memory
+                    .embeddings
+                    .push(embeddings, &tensor(LABELS.into())?)?;
+            }
         }
         self.optimiser
             .restore(steps, |name| tensor(format!("optimiser.{name}")))

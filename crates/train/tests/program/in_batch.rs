@@ -153,3 +153,49 @@ fn classes_that_cannot_be_held_out_are_named() {
         );
     }
 }
+
+#[test]
+fn normalised_embeddings_are_of_length_1_for_every_command() {
+    let scratch = Scratch::new();
+    let flags = "--normalised --embedding 3 --set loss.margin=0.5";
+    for (loss, run) in [("in-batch", "all"), ("pairs", "pairs")] {
+        let fit = format!("fit --config quick.toml --steps 20 {flags} --loss {loss} --out {run}");
+        scratch.succeeds(&format!("{fit} --quiet"));
+        for row in scratch.text(&format!("{run}/embeddings.tsv")).lines() {
+            let squares = row.split('\t').map(|v| v.parse::<f64>().unwrap().powi(2));
+            let length = squares.sum::<f64>().sqrt();
+            assert!((length - 1.0).abs() < 1e-6, "{run}: {row}");
+        }
+        let printed = scratch.succeeds(&format!("evaluate {run} --json")).stdout;
+        let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let summary = scratch.json(&format!("{run}/summary.json"));
+        assert_eq!(printed["verification"], summary["verification"]);
+        let threshold = summary["verification"]["threshold"].as_f64().unwrap();
+        assert!((0.0..=2.0).contains(&threshold), "{threshold}");
+    }
+}
+
+#[test]
+fn a_memory_of_earlier_batches_survives_a_stop() {
+    let scratch = Scratch::new();
+    let memory = "--loss in-batch --set in_batch.memory=300 --set in_batch.memory_after=5";
+    let fit = format!("fit --config quick.toml --steps 30 {memory} --quiet");
+    scratch.succeeds(&format!("{fit} --out whole"));
+    scratch.succeeds(&format!("{fit} --out plain --set in_batch.memory=0"));
+    // A run that was stopped after twenty steps: its newest checkpoint, and nothing after it.
+    scratch.succeeds(&format!(
+        "{fit} --out part --set training.checkpoint_seconds=0 --set training.keep_checkpoints=30"
+    ));
+    for step in 21..=30 {
+        std::fs::remove_file(scratch.path(&format!("part/checkpoints/step-{step:08}.safetensors")))
+            .unwrap();
+    }
+    for result in ["summary.json", "model.safetensors"] {
+        std::fs::remove_file(scratch.path(&format!("part/{result}"))).unwrap();
+    }
+    scratch.succeeds("fit --resume part --quiet");
+    let [whole, part, plain] =
+        ["whole", "part", "plain"].map(|run| scratch.read(&format!("{run}/model.safetensors")));
+    assert!(whole == part, "the memory was lost at the stop");
+    assert!(whole != plain, "the memory has no effect");
+}

@@ -29,7 +29,5 @@ mod terminal;
 mod training;
 
 pub use commands::run;
-pub use settings::OptimiserConfig;
-pub use training::{
-    NotFinite, Objective, OnNan, Policy, Rule, Snapshot, Trainer, keep_freed_memory,
-};
+pub use settings::{OptimiserConfig, Rule};
+pub use training::{NotFinite, Objective, Snapshot, Trainer, keep_freed_memory};

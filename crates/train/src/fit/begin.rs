@@ -15,7 +15,7 @@ use crate::run::checkpoint::{self, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
 use crate::settings::{Change, Layers, LossKind, RunConfig};
 use crate::terminal::{Voice, tell, usage};
-use crate::training::{Trainer, loader};
+use crate::training::{Objective, Trainer, loader};
 
 impl Fit {
     /// A new run on `device`. Its folder is made once everything else is known to be right.
@@ -127,7 +127,7 @@ impl Prepared {
         }
         let mut rng = stream(config.seed, Purpose::Initialisation, 0);
         let net = Network::new(config.net.clone(), DType::F32, device, &mut rng)?;
-        let mut trainer = Trainer::new(net, config.objective(), config.optimiser)?;
+        let mut trainer = Trainer::new(net, Objective::of(&config), config.optimiser)?;
         if let Some(capacity) = NonZeroUsize::new(config.in_batch.memory) {
             trainer = trainer.with_memory(capacity, config.in_batch.memory_after);
         }

@@ -17,9 +17,9 @@ use crate::judging::{EvaluationPairs, ValidationMetrics};
 use crate::results::{ClassSizes, Summary};
 use crate::run::checkpoint::{self, BEST, EPOCH, Progress};
 use crate::run::{Environment, Line, Lock, MetricsLog, RunFolder};
-use crate::settings::{Length, RunConfig};
+use crate::settings::{Length, OnNan, RunConfig};
 use crate::terminal::{Interrupt, StepProgress, Voice};
-use crate::training::{AHEAD, NotFinite, OnNan, Trainer};
+use crate::training::{AHEAD, NotFinite, Trainer};
 
 pub use dataset::load;
 

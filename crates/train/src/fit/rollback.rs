@@ -5,8 +5,9 @@ use anyhow::Result;
 use super::Fit;
 use crate::run::Line;
 use crate::run::checkpoint::{self, EPOCH, Progress, Rollback};
+use crate::settings::OnNan;
 use crate::terminal::Voice;
-use crate::training::{MOST_ROLLBACKS, NotFinite, OnNan, ROLLBACK_RATE};
+use crate::training::{MOST_ROLLBACKS, NotFinite, ROLLBACK_RATE};
 
 impl Fit {
     /// Goes back to the end of the last epoch where that is wanted, and says so; else returns the error.

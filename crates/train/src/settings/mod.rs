@@ -5,6 +5,7 @@
 //! cannot change an old run. Each setting is declared once, in `tables.rs`.
 
 mod changes;
+mod choices;
 mod declare;
 mod flags;
 mod layers;
@@ -13,42 +14,18 @@ mod miner;
 mod tables;
 mod validate;
 
-use std::fmt;
-
 use anyhow::{Context, Result};
-use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss};
-use serde::{Deserialize, Serialize};
-
-use crate::training::Objective;
+use loss_kernel::ContrastiveLoss;
 
 use declare::{Base, Declared};
 
 pub use changes::Change;
+pub use choices::{LossKind, OnNan, Policy, Rule};
 pub use flags::SettingFlags;
 pub use layers::{Layers, Preset, read_text};
 pub use length::Length;
 pub use miner::MinerChoice;
 pub use tables::{LossConfig, OptimiserConfig, RunConfig, Schedule};
-
-/// Which pairs a loss is computed over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LossKind {
-    /// Pairs drawn in advance.
-    #[default]
-    Pairs,
-    /// All pairs of the images in a batch.
-    InBatch,
-}
-
-impl fmt::Display for LossKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pairs => "pairs",
-            Self::InBatch => "in-batch",
-        })
-    }
-}
 
 impl LossConfig {
     /// The mean over given pairs; networks are judged by it whatever they were trained on.
@@ -75,20 +52,6 @@ impl RunConfig {
     /// For a data source whose path is not UTF-8.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).context("writing the configuration as TOML")
-    }
-
-    /// What a step minimises.
-    pub fn objective(&self) -> Objective {
-        match self.loss.kind {
-            LossKind::Pairs => self.loss.of_pairs().into(),
-            LossKind::InBatch => InBatchContrastiveLoss::new(self.loss.margin)
-                .variant(self.loss.variant)
-                .miner(self.in_batch.miner.0)
-                .reduction(self.in_batch.reduction)
-                .balanced(self.in_batch.balanced)
-                .normalised(self.net.normalised)
-                .into(),
-        }
     }
 
     /// Images that the network sees in a step.

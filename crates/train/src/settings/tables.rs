@@ -11,8 +11,7 @@ use toml::Value;
 use super::declare::{
     ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, FRACTION, Range, SHARE, settings, value,
 };
-use super::{Length, LossKind, MinerChoice};
-use crate::training::{OnNan, Policy, Rule};
+use super::{Length, LossKind, MinerChoice, OnNan, Policy, Rule};
 
 settings! {
     /// Everything needed to repeat a run, as `config.toml` has it.

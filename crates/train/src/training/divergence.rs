@@ -1,18 +1,5 @@
 //! Numbers that no training can go on from.
 
-use serde::{Deserialize, Serialize};
-
-/// What to do where a loss or a gradient is not finite.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnNan {
-    /// End the run.
-    #[default]
-    Stop,
-    /// Go back to the end of the last epoch and on at half the learning rate.
-    Rollback,
-}
-
 /// The factor on the learning rate for each rollback.
 pub const ROLLBACK_RATE: f64 = 0.5;
 

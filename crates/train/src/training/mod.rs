@@ -10,11 +10,9 @@ mod snapshot;
 mod trainer;
 
 pub use batches::{AHEAD, loader};
-pub use divergence::{MOST_ROLLBACKS, NotFinite, OnNan, ROLLBACK_RATE, collapsed};
+pub use divergence::{MOST_ROLLBACKS, NotFinite, ROLLBACK_RATE, collapsed};
 pub use memory::keep_freed_memory;
 pub use objective::Objective;
 use optimiser::Optimiser;
-pub use optimiser::Rule;
-pub use schedule::Policy;
 pub use snapshot::Snapshot;
 pub use trainer::Trainer;

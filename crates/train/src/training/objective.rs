@@ -3,6 +3,8 @@ use candle_core::Tensor;
 use loss_kernel::{ContrastiveLoss, InBatchContrastiveLoss, XbmMemory};
 use model::Network;
 
+use crate::settings::{LossKind, RunConfig};
+
 /// What a step minimises.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Objective {
@@ -13,6 +15,20 @@ pub enum Objective {
 }
 
 impl Objective {
+    /// What the settings ask for.
+    pub fn of(config: &RunConfig) -> Self {
+        match config.loss.kind {
+            LossKind::Pairs => config.loss.of_pairs().into(),
+            LossKind::InBatch => InBatchContrastiveLoss::new(config.loss.margin)
+                .variant(config.loss.variant)
+                .miner(config.in_batch.miner.0)
+                .reduction(config.in_batch.reduction)
+                .balanced(config.in_batch.balanced)
+                .normalised(config.net.normalised)
+                .into(),
+        }
+    }
+
     /// The loss of a batch, a scalar that `backward` can be called on. The images are of the network's
     /// element type and on its device.
     ///

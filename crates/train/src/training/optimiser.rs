@@ -6,21 +6,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Storage, Tensor, bail};
 use model::{Parameter, Role};
 use num_traits::Float;
-use serde::{Deserialize, Serialize};
 
 use super::NotFinite;
-use crate::settings::OptimiserConfig;
-
-/// Which rule turns gradients into steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rule {
-    /// `v ← momentum·v + rate·(g + weight_decay·w)`, `w ← w − v`: the rate is inside the momentum,
-    /// as in Caffe.
-    Sgd,
-    /// Loshchilov, Hutter 2019: decay beside the gradient, moments corrected for their start.
-    AdamW,
-}
+use crate::settings::{OptimiserConfig, Rule};
 
 /// One parameter with what the rule remembers of it.
 struct Slot {

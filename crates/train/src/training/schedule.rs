@@ -1,25 +1,8 @@
-//! Learning rates over the steps of a run.
+//! The learning rate over the steps of a run; its formulas are in [`Policy`].
 
 use std::f64::consts::PI;
 
-use serde::{Deserialize, Serialize};
-
-use crate::settings::Schedule;
-
-/// How the rate changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Policy {
-    /// `rate`.
-    Constant,
-    /// Caffe's `inv`: `rate · (1 + gamma · step)^−power`.
-    Inv,
-    /// Caffe's `step`: `rate · gamma^⌊step / step-size⌋`.
-    Step,
-    /// From `rate` to `floor · rate` along half a cosine over the run's steps (Loshchilov, Hutter
-    /// 2017, without restarts).
-    Cosine,
-}
+use crate::settings::{Policy, Schedule};
 
 impl Schedule {
     /// The factor on the optimiser's rate at `step` of `steps`, both counted from 0.

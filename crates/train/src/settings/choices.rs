@@ -1,0 +1,62 @@
+//! Settings that are one of a few names.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Which pairs a loss is computed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// Pairs drawn in advance.
+    #[default]
+    Pairs,
+    /// All pairs of the images in a batch.
+    InBatch,
+}
+
+impl fmt::Display for LossKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pairs => "pairs",
+            Self::InBatch => "in-batch",
+        })
+    }
+}
+
+/// What to do when a loss or gradient is not finite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnNan {
+    /// End the run.
+    #[default]
+    Stop,
+    /// Return to the end of the last epoch and continue at half the learning rate.
+    Rollback,
+}
+
+/// How gradients become steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// `v ← momentum·v + rate·(g + weight_decay·w)`, `w ← w − v`: the learning rate is inside the
+    /// momentum, as in Caffe.
+    Sgd,
+    /// Loshchilov and Hutter 2019: decoupled weight decay, bias-corrected moments.
+    AdamW,
+}
+
+/// How the learning rate changes from its start, `rate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// `rate`.
+    Constant,
+    /// Caffe's `inv`: `rate · (1 + gamma · step)^−power`.
+    Inv,
+    /// Caffe's `step`: `rate · gamma^⌊step / step-size⌋`.
+    Step,
+    /// Falls from `rate` to `floor · rate` along half a cosine over the run's steps (Loshchilov and
+    /// Hutter 2017, without restarts).
+    Cosine,
+}

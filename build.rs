@@ -1,8 +1,11 @@
 //! Build script of `loss-kernel`. With the feature `cuda` it compiles the kernels and writes the
 //! bindings of their C interface; without it there is nothing to build.
+//!
+//! This file and `kernels` lie at the root of the repository; the crate has links to both, so that a
+//! packed crate holds them where this script finds them: in the crate's folder, where cargo runs it.
 
 fn main() {
-    println!("cargo::rerun-if-changed=../../build.rs");
+    println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "cuda")]
     if let Err(sentence) = cuda::build() {
         // A line break would end what cargo shows.
@@ -16,13 +19,13 @@ mod cuda {
     use std::path::PathBuf;
     use std::process::Command;
 
-    const INTERFACE: &str = "../../kernels/contrastive.h";
-    const KERNELS: [&str; 2] = ["../../kernels/pairs.cu", "../../kernels/in_batch.cu"];
+    const INTERFACE: &str = "kernels/contrastive.h";
+    const KERNELS: [&str; 2] = ["kernels/pairs.cu", "kernels/in_batch.cu"];
     const INCLUDED: [&str; 4] = [
-        "../../kernels/element.cuh",
-        "../../kernels/energy.cuh",
-        "../../kernels/launch.cuh",
-        "../../kernels/team.cuh",
+        "kernels/element.cuh",
+        "kernels/energy.cuh",
+        "kernels/launch.cuh",
+        "kernels/team.cuh",
     ];
 
     /// Compute capabilities to make machine code for, without the dot. The last one's PTX, which

@@ -1,11 +1,12 @@
-//! Compiles the CUDA kernels for the CPU, with the emulator in `kernels/emulator`, and links them into
-//! the tests. `KERNELS_SANITIZED=1` does it with AddressSanitizer and UndefinedBehaviorSanitizer.
+//! Compiles the CUDA kernels for the CPU, with the emulator in `emulator`, and links them into the
+//! tests. `KERNELS_SANITIZED=1` does it with AddressSanitizer and UndefinedBehaviorSanitizer.
 
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../../kernels");
+    println!("cargo::rerun-if-changed=emulator");
     println!("cargo::rerun-if-changed=src/emulator_probe.cpp");
     println!("cargo::rerun-if-env-changed=KERNELS_SANITIZED");
     println!("cargo::rustc-check-cfg=cfg(kernels_sanitized)");
@@ -46,6 +47,8 @@ fn main() {
     println!("cargo::rustc-env=KERNELS_CXX={}", compiler.path().display());
     println!("cargo::rustc-env=KERNELS_CXX_FLAGS={}", flags.join(" "));
     build
+        .include("emulator")
+        .include("../../kernels")
         .file("../../kernels/pairs.cu")
         .file("../../kernels/in_batch.cu")
         .file("src/emulator_probe.cpp")

@@ -2,9 +2,9 @@
 
 #include <cstddef>
 
-#include "../../../kernels/contrastive.h"
-#include "../../../kernels/element.cuh"
-#include "../../../kernels/energy.cuh"
+#include "contrastive.h"
+#include "element.cuh"
+#include "energy.cuh"
 
 // ---- the interface and the formulas ----
 

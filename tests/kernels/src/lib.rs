@@ -1,4 +1,4 @@
-//! The CUDA kernels, compiled for the CPU with the emulator in `kernels/emulator`, and the cases they
+//! The CUDA kernels, compiled for the CPU with the emulator in `emulator`, and the cases they
 //! are checked on.
 
 pub mod emulator;

@@ -20,38 +20,29 @@ pub type Change = (&'static str, &'static str, &'static str);
 pub fn compiled(unit: &str, (file, from, to): Change) -> ManuallyDrop<Library> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
-    let kernels = folder.path().join("kernels");
-    let probe = folder.path().join("tests/kernels/src");
-    fs::create_dir_all(kernels.join("emulator")).unwrap();
-    fs::create_dir_all(&probe).unwrap();
-    for directory in ["../../kernels", "../../kernels/emulator"] {
-        for entry in fs::read_dir(tests.join(directory)).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                let to = kernels.join(directory["../../kernels".len()..].trim_start_matches('/'));
-                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-            }
-        }
+    let kernels = folder.path();
+    for entry in fs::read_dir(tests.join("../../kernels")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), kernels.join(entry.file_name())).unwrap();
     }
-    fs::copy(
-        tests.join("src/emulator_probe.cpp"),
-        probe.join("emulator_probe.cpp"),
-    )
-    .unwrap();
     let source = fs::read_to_string(kernels.join(file)).unwrap();
     assert!(source.contains(from), "{file} no longer has {from:?}");
     fs::write(kernels.join(file), source.replace(from, to)).unwrap();
-    let library = folder.path().join("kernels.so");
+    let library = kernels.join("kernels.so");
     let output = Command::new(env!("KERNELS_CXX"))
         .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-x", "c++"])
         .args(env!("KERNELS_CXX_FLAGS").split(' '))
         // Else all copies would share one emulator.
         .args(["-fvisibility-inlines-hidden", "-Wl,-Bsymbolic"])
         .args(gnu_unique())
+        .arg("-I")
+        .arg(kernels)
+        .arg("-I")
+        .arg(tests.join("emulator"))
         // One translation unit takes half the time of two.
         .arg("-include")
         .arg(kernels.join(unit))
-        .arg(probe.join("emulator_probe.cpp"))
+        .arg(tests.join("src/emulator_probe.cpp"))
         .arg("-o")
         .arg(&library)
         .output()

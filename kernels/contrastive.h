@@ -59,6 +59,7 @@ struct contrastive_pairs {
   int32_t variant;                /* enum contrastive_variant */
   int32_t reduction;              /* enum contrastive_reduction */
   double margin;
+  int32_t normalised;             /* whether each embedding is divided by its length */
 };
 
 /* Bytes of device memory that contrastive_forward needs in `workspace`; 0 for no reduction. */
@@ -105,7 +106,7 @@ struct contrastive_batch {
   int32_t variant;                /* enum contrastive_variant */
   int32_t reduction;              /* enum contrastive_in_batch_reduction */
   int32_t balanced;               /* whether both kinds of pairs weigh the same */
-  int32_t normalised;             /* whether each row is divided by its length */
+  int32_t normalised;             /* whether each embedding is divided by its length */
   int32_t miner;                  /* enum contrastive_miner */
   int32_t negatives;              /* of CONTRASTIVE_HARDEST, 1 to 255 */
   double width;                   /* of CONTRASTIVE_SEMI_HARD, in units of the distance */

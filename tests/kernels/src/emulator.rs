@@ -46,6 +46,8 @@ pub struct Pairs {
     pub reduction: i32,
     /// The margin.
     pub margin: f64,
+    /// Whether each embedding is divided by its length.
+    pub normalised: i32,
 }
 
 /// `struct contrastive_rows`.
@@ -406,6 +408,7 @@ pub fn interface_numbers() -> Vec<i64> {
         offset_of!(Pairs, variant),
         offset_of!(Pairs, reduction),
         offset_of!(Pairs, margin),
+        offset_of!(Pairs, normalised),
         size_of::<Rows>(),
         offset_of!(Rows, embeddings),
         offset_of!(Rows, labels),

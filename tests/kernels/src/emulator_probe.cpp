@@ -26,6 +26,7 @@ extern "C" size_t probe_interface(int64_t *numbers, size_t capacity) {
       offsetof(contrastive_pairs, variant),
       offsetof(contrastive_pairs, reduction),
       offsetof(contrastive_pairs, margin),
+      offsetof(contrastive_pairs, normalised),
       sizeof(contrastive_rows),
       offsetof(contrastive_rows, embeddings),
       offsetof(contrastive_rows, labels),

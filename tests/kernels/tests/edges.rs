@@ -20,6 +20,7 @@ struct Batch<'a> {
     variant: Variant,
     reduction: Reduction,
     margin: f64,
+    normalised: bool,
     dim: usize,
     a: &'a [f64],
     b: &'a [f64],
@@ -78,6 +79,7 @@ impl Batch<'_> {
             variant: variant_number(self.variant),
             reduction: reduction_number(self.reduction),
             margin: self.margin,
+            normalised: self.normalised.into(),
         };
         let mut loss = Buffer::new(results * self.element.bytes(), 0);
         let mut gradients = Buffer::new(2 * n * self.dim * self.element.bytes(), 0);
@@ -112,6 +114,7 @@ fn pair(variant: Variant, margin: f64, a: &[f64], b: &[f64], same: f64) -> (f64,
         variant,
         reduction: Reduction::None,
         margin,
+        normalised: false,
         dim: a.len(),
         a,
         b,
@@ -199,6 +202,7 @@ fn a_variant_that_the_cpu_does_not_have_is_refused() {
             variant: 0,
             reduction: 0,
             margin: 1.0,
+            normalised: 0,
         };
         change(&mut pairs);
         let mut out = Buffer::new(8, 0);
@@ -257,6 +261,7 @@ fn equal_embeddings_have_the_limit_of_the_loss_and_no_gradient() {
                     variant,
                     reduction: Reduction::Sum,
                     margin: 0.5,
+                    normalised: false,
                     dim: 5,
                     a: &[0.25; 5],
                     b: &[0.25; 5],
@@ -295,6 +300,7 @@ fn nan_goes_through_every_loss() {
                     variant,
                     reduction,
                     margin: 1.0,
+                    normalised: false,
                     dim: 3,
                     a: &a,
                     b: &[0.25; 9],
@@ -341,6 +347,7 @@ fn a_label_other_than_0_and_1_is_nan_in_its_pair_alone() {
                 variant,
                 reduction: Reduction::None,
                 margin: 1.0,
+                normalised: false,
                 dim: 2,
                 a: &[0.5; 6],
                 // The wrong pair has one component of no distance, where L1's gradient is else 0.
@@ -370,6 +377,7 @@ fn a_mean_is_rounded_once() {
         variant: Variant::Hadsell,
         reduction: Reduction::Mean,
         margin: 1.0,
+        normalised: false,
         dim: 2,
         a: &[45.0, 4.9].repeat(100),
         b: &[0.0; 200],
@@ -379,6 +387,44 @@ fn a_mean_is_rounded_once() {
     .run();
     let d = Element::F16.rounded(4.9);
     assert_eq!(loss, [Element::F16.rounded(0.5 * (45.0 * 45.0 + d * d))]);
+}
+
+#[test]
+fn zeros_and_parallel_embeddings_have_no_gradient_if_normalised() {
+    for element in Element::FLOATS {
+        for variant in Variant::ALL {
+            for same in [0.0, 1.0] {
+                let batch = Batch {
+                    element,
+                    variant,
+                    reduction: Reduction::None,
+                    margin: 1.5,
+                    normalised: true,
+                    dim: 2,
+                    a: &[0.0, 0.0, 0.75, -1.0, 0.0, 0.0],
+                    b: &[0.0, 0.0, 1.5, -2.0, 0.75, -1.0],
+                    label: Element::U8,
+                    same: &[same; 3],
+                };
+                let (loss, of_a, of_b) = batch.run();
+                let what = format!("{element:?} {variant:?} {same}");
+                assert_eq!(loss[0], loss[1], "{what}");
+                assert!(loss[0] != loss[2], "{what}");
+                assert_eq!(of_a, [0.0; 6], "{what}");
+                assert_eq!(of_b[..4], [0.0; 4], "{what}");
+                // In one dimension all numbers of a sign are the same.
+                let (loss, of_a, of_b) = Batch {
+                    dim: 1,
+                    same: &[same; 6],
+                    ..batch
+                }
+                .run();
+                assert_eq!(loss[2], loss[3], "{what}");
+                let largest = |g: &[f64]| g.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+                assert!(largest(&of_a).max(largest(&of_b)) < 1e-5, "{what}");
+            }
+        }
+    }
 }
 
 /// Losses of ½ each: 256 teams a block, 4096 blocks at most, so a second turn for the last pairs.
@@ -391,6 +437,7 @@ fn more_pairs_than_threads_in_the_grid_take_turns() {
         variant: Variant::Hadsell,
         reduction: Reduction::Sum,
         margin: 1.0,
+        normalised: false,
         dim: 1,
         a: &a,
         b: &b,
@@ -431,6 +478,7 @@ fn strides_beyond_32_bits_are_followed() {
             variant: 0,
             reduction: reduction_number(Reduction::None),
             margin: 1.0,
+            normalised: 0,
         };
         let mut loss = Buffer::new(4, 0);
         forward(&pairs, loss.address()).unwrap();

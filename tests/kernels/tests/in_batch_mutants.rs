@@ -122,7 +122,7 @@ const MUTANTS: &[(&str, Change)] = &[
     ),
     (
         "no gradient through the length",
-        in_batch("(g - along * unit(k)) * inverse", "g * inverse"),
+        ("length.cuh", "(g - along * unit) * inverse", "g * inverse"),
     ),
     (
         "no gradient from above",

@@ -11,7 +11,7 @@ use kernel_tests::mutant::{Change, assert_refused, compiled};
 const MUTANTS: &[(&str, Change)] = &[
     (
         "no barrier before the warps' sums are read",
-        ("team.cuh", "  __syncthreads();\n  T sum", "  T sum"),
+        ("team.cuh", "  __syncthreads();\n  T all", "  T all"),
     ),
     (
         "no barrier after the warps' sums are read",
@@ -21,8 +21,8 @@ const MUTANTS: &[(&str, Change)] = &[
         "a barrier that not all reach",
         (
             "team.cuh",
-            "  __syncthreads();\n  T sum",
-            "  if (threadIdx.x < 128) __syncthreads();\n  T sum",
+            "  __syncthreads();\n  T all",
+            "  if (threadIdx.x < 128) __syncthreads();\n  T all",
         ),
     ),
     (
@@ -113,16 +113,16 @@ const MUTANTS: &[(&str, Change)] = &[
         "the last pair left out",
         (
             "pairs.cu",
-            "/ team;\n    const bool active = i < pairs.pairs;\n    Wide<S> s = 0;\n    if",
-            "/ team;\n    const bool active = i < pairs.pairs - 1;\n    Wide<S> s = 0;\n    if",
+            "active = i < pairs.pairs;\n    Sides inverse",
+            "active = i < pairs.pairs - 1;\n    Sides inverse",
         ),
     ),
     (
         "one pair too many",
         (
             "pairs.cu",
-            "/ team;\n    const bool active = i < pairs.pairs;\n    Wide<S> s = 0;\n    if",
-            "/ team;\n    const bool active = i <= pairs.pairs;\n    Wide<S> s = 0;\n    if",
+            "active = i < pairs.pairs;\n    Sides inverse",
+            "active = i <= pairs.pairs;\n    Sides inverse",
         ),
     ),
     (
@@ -180,6 +180,26 @@ const MUTANTS: &[(&str, Change)] = &[
     (
         "the derivative of Caffe, with 1e-4 below the fraction",
         ("energy.cuh", "-gap / d", "-gap / (d + T(1e-4))"),
+    ),
+    (
+        "no gradient through the length",
+        ("length.cuh", "(g - along * unit) * inverse", "g * inverse"),
+    ),
+    (
+        "a length of each lane's own components",
+        ("length.cuh", "squares = team_sum(squares, team);", ""),
+    ),
+    (
+        "one side's length for both",
+        (
+            "pairs.cu",
+            "(b[step].element[k], inverse.b)",
+            "(b[step].element[k], inverse.a)",
+        ),
+    ),
+    (
+        "the projection of the other side's gradient",
+        ("pairs.cu", "along.b -= g", "along.b += g"),
     ),
 ];
 

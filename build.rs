@@ -21,10 +21,11 @@ mod cuda {
 
     const INTERFACE: &str = "kernels/contrastive.h";
     const KERNELS: [&str; 2] = ["kernels/pairs.cu", "kernels/in_batch.cu"];
-    const INCLUDED: [&str; 4] = [
+    const INCLUDED: [&str; 5] = [
         "kernels/element.cuh",
         "kernels/energy.cuh",
         "kernels/launch.cuh",
+        "kernels/length.cuh",
         "kernels/team.cuh",
     ];
 

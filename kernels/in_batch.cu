@@ -16,6 +16,7 @@
 #include "element.cuh"
 #include "energy.cuh"
 #include "launch.cuh"
+#include "length.cuh"
 #include "team.cuh"
 
 namespace {
@@ -119,9 +120,9 @@ __device__ inline void read_four(const T *from, T (&to)[EDGE]) {
 template <class S>
 __device__ inline Wide<S> component(const Side<Wide<S>> &side, int64_t dim, int64_t row, int64_t k) {
   if (row >= side.rows.rows || k >= dim) return 0;
-  const Wide<S> x = Element<S>::widen(element<S>(side.rows.embeddings, row, k));
-  if (!side.inverse_lengths) return x;
-  return static_cast<Wide<S>>(static_cast<double>(x) * side.inverse_lengths[row]);
+  const S x = element<S>(side.rows.embeddings, row, k);
+  if (!side.inverse_lengths) return Element<S>::widen(x);
+  return static_cast<Wide<S>>(unit<S>(x, side.inverse_lengths[row]));
 }
 
 /* The components from `start` on of a tile's rows, by component. */
@@ -217,41 +218,15 @@ __device__ inline bool keeps(const Tiles<T> &tiles, int64_t row, int64_t column,
 
 /* ---- lengths ---- */
 
-/* One over the length of each row, or 0 where that is no number: a warp a row. Squares of what is
- * at most 1 cannot overflow. */
+/* One over the length of each row: a warp a row. */
 template <class S>
 __global__ void __launch_bounds__(BLOCK)
     in_batch_lengths(contrastive_rows rows, int64_t dim, double *inverse_lengths) {
   const int64_t row = int64_t(blockIdx.x) * (BLOCK / WARP) + threadIdx.x / WARP;
   const int lane = threadIdx.x % WARP;
-  const auto size = [&](int64_t k) {
-    return std::fabs(static_cast<double>(Element<S>::widen(element<S>(rows.embeddings, row, k))));
-  };
-  double largest = 0;
-  double sum = 0;
-  if (row < rows.rows) {
-    for (int64_t k = lane; k < dim; k += WARP) {
-      const double x = size(k);
-      largest = x > largest ? x : largest;
-      sum += x;
-    }
-  }
-  for (int apart = WARP / 2; apart > 0; apart /= 2) {
-    const double other = __shfl_xor_sync(0xffffffffu, largest, apart);
-    largest = other > largest ? other : largest;
-  }
-  sum = team_sum(sum, WARP);
-  double squares = 0;
-  if (row < rows.rows) {
-    for (int64_t k = lane; k < dim; k += WARP) {
-      const double x = size(k) / largest;
-      squares += x * x;
-    }
-  }
-  squares = team_sum(squares, WARP);
-  if (row >= rows.rows || lane != 0) return;
-  /* The smallest normal number. The sum, unlike the largest, keeps a NaN. */
-  inverse_lengths[row] = sum < 0x1p-1022 ? 0 : 1 / (largest * std::sqrt(squares));
+  const bool active = row < rows.rows;
+  const double inverse = inverse_length<S>(rows.embeddings, row, dim, active, lane, WARP);
+  if (active && lane == 0) inverse_lengths[row] = inverse;
 }
 
 /* ---- miners ---- */
@@ -468,7 +443,7 @@ __device__ inline void add_directions(const Shared<T> &memory, int k, int mine,
 }
 
 /* Turns the gradient of rows of length 1 into that of the rows themselves, multiplied by the
- * gradient from above: `(g - (g.u) u) / |x|`, a warp a row. */
+ * gradient of the output: a warp a row. */
 template <class S>
 __device__ inline void finish(const Tiles<Wide<S>> &tiles, int64_t start, double upstream,
                               Wide<S> *gradient) {
@@ -481,20 +456,19 @@ __device__ inline void finish(const Tiles<Wide<S>> &tiles, int64_t start, double
     if (row >= side.rows.rows) break;
     T *of_row = gradient + row * tiles.dim;
     const double inverse = side.inverse_lengths ? side.inverse_lengths[row] : 1;
-    const auto unit = [&](int64_t k) {
-      return static_cast<double>(Element<S>::widen(element<S>(side.rows.embeddings, row, k))) *
-             inverse;
+    const auto of_unit = [&](int64_t k) {
+      return unit<S>(element<S>(side.rows.embeddings, row, k), inverse);
     };
     double along = 0;
     if (side.inverse_lengths) {
       for (int64_t k = lane; k < tiles.dim; k += WARP) {
-        along += static_cast<double>(of_row[k]) * unit(k);
+        along += static_cast<double>(of_row[k]) * of_unit(k);
       }
       along = team_sum(along, WARP);
     }
     for (int64_t k = lane; k < tiles.dim; k += WARP) {
       double g = static_cast<double>(of_row[k]);
-      if (side.inverse_lengths) g = (g - along * unit(k)) * inverse;
+      if (side.inverse_lengths) g = through_length(g, along, of_unit(k), inverse);
       of_row[k] = static_cast<T>(g * upstream);
     }
   }
@@ -687,8 +661,7 @@ struct InBatchWorkspace {
 bool valid(const contrastive_batch &batch) {
   const auto rows = [](int64_t rows, int64_t least) { return rows >= least && rows <= MAX_ROWS; };
   return rows(batch.rows.rows, 1) && rows(batch.others.rows, 0) && batch.dim >= 1 &&
-         batch.variant >= CONTRASTIVE_HADSELL && batch.variant <= CONTRASTIVE_EXPONENTIAL_L2 &&
-         batch.reduction >= CONTRASTIVE_IN_BATCH_MEAN &&
+         is_variant(batch.variant) && batch.reduction >= CONTRASTIVE_IN_BATCH_MEAN &&
          batch.reduction <= CONTRASTIVE_IN_BATCH_SUM && batch.miner >= CONTRASTIVE_ALL &&
          batch.miner <= CONTRASTIVE_HARDEST &&
          (batch.miner != CONTRASTIVE_HARDEST || (batch.negatives >= 1 && batch.negatives <= 255));

@@ -5,7 +5,8 @@
  * and of b before it uses any, so that enough bytes are under way, and backward keeps the
  * differences in registers until the slope is known. The team grows until a row fits into its
  * registers; rows too long for a block's (more than 4096 components of f32) are read twice by
- * backward, the second time mostly from cache.
+ * backward, the second time mostly from cache. With embeddings of length 1 (UNIT, length.cuh) the
+ * team reads its rows twice more, for their lengths.
  *
  * The loss of all pairs is reduced in f64: a sum a block, over pairs that depend on the shape
  * alone, then one block adds these sums. Only the order of additions fixes the bits, and it is
@@ -15,6 +16,7 @@
 #include "element.cuh"
 #include "energy.cuh"
 #include "launch.cuh"
+#include "length.cuh"
 #include "team.cuh"
 
 namespace {
@@ -32,16 +34,31 @@ constexpr int BLOCKS_PER_MULTIPROCESSOR = 3;
  * not depend on the device, or the loss's bits would. */
 constexpr int64_t MAX_BLOCKS = 4096;
 
+/* What a pair's two sides have each: one over the length, or the gradient's part along the row. */
+struct Sides {
+  double a;
+  double b;
+};
+
 /* a - b at STEPS packs of a row, a team's width apart. */
-template <class S, int V>
+template <class S, int V, bool UNIT>
 struct Tile {
-  Wide<S> difference[STEPS<V>][V];
+  Wide<S> differences[STEPS<V>][V];
+  __device__ Wide<S> difference(int step, int k) const { return differences[step][k]; }
+};
+
+/* With both sides, which have length 1. */
+template <class S, int V>
+struct Tile<S, V, true> {
+  Wide<S> a[STEPS<V>][V];
+  Wide<S> b[STEPS<V>][V];
+  __device__ Wide<S> difference(int step, int k) const { return a[step][k] - b[step][k]; }
 };
 
 /* Reads the packs first, first + team, .. of pair i; 0 where the row has ended. */
-template <class S, int V>
-__device__ inline Tile<S, V> read(const contrastive_pairs &pairs, int64_t i, int64_t first, int team,
-                                  int64_t packs) {
+template <class S, int V, bool UNIT>
+__device__ inline Tile<S, V, UNIT> read(const contrastive_pairs &pairs, Sides inverse, int64_t i,
+                                        int64_t first, int team, int64_t packs) {
   Pack<S, V> a[STEPS<V>] = {};
   Pack<S, V> b[STEPS<V>] = {};
 #pragma unroll
@@ -52,33 +69,53 @@ __device__ inline Tile<S, V> read(const contrastive_pairs &pairs, int64_t i, int
       b[step] = pack<S, V>(pairs.b, i, v);
     }
   }
-  Tile<S, V> tile;
+  Tile<S, V, UNIT> tile;
 #pragma unroll
   for (int step = 0; step < STEPS<V>; step++) {
 #pragma unroll
     for (int k = 0; k < V; k++) {
-      tile.difference[step][k] =
-          Element<S>::widen(a[step].element[k]) - Element<S>::widen(b[step].element[k]);
+      if constexpr (UNIT) {
+        tile.a[step][k] = static_cast<Wide<S>>(unit<S>(a[step].element[k], inverse.a));
+        tile.b[step][k] = static_cast<Wide<S>>(unit<S>(b[step].element[k], inverse.b));
+      } else {
+        tile.differences[step][k] =
+            Element<S>::widen(a[step].element[k]) - Element<S>::widen(b[step].element[k]);
+      }
     }
   }
   return tile;
 }
 
-template <class S, int V>
-__device__ inline Wide<S> sum(const Tile<S, V> &tile, Norm norm) {
+template <class S, int V, bool UNIT>
+__device__ inline Wide<S> sum(const Tile<S, V, UNIT> &tile, Norm norm) {
   Wide<S> sum = 0;
 #pragma unroll
   for (int step = 0; step < STEPS<V>; step++) {
 #pragma unroll
-    for (int k = 0; k < V; k++) sum += term(norm, tile.difference[step][k]);
+    for (int k = 0; k < V; k++) sum += term(norm, tile.difference(step, k));
   }
   return sum;
 }
 
-/* Writes the gradients of both sides at the places that `tile` was read from. */
+/* Adds what the tile has of g.u over the slope, u a row of length 1 and g its gradient. */
 template <class S, int V>
-__device__ inline void write(const Tile<S, V> &tile, Norm norm, Wide<S> slope, S *of_a, S *of_b,
-                             int64_t first, int team, int64_t packs) {
+__device__ inline void add_along(const Tile<S, V, true> &tile, Norm norm, Sides &along) {
+#pragma unroll
+  for (int step = 0; step < STEPS<V>; step++) {
+#pragma unroll
+    for (int k = 0; k < V; k++) {
+      const double g = direction(norm, tile.difference(step, k));
+      along.a += g * tile.a[step][k];
+      along.b -= g * tile.b[step][k];
+    }
+  }
+}
+
+/* Writes the gradients of both sides at the places that `tile` was read from. */
+template <class S, int V, bool UNIT>
+__device__ inline void write(const Tile<S, V, UNIT> &tile, Norm norm, Wide<S> slope, Sides along,
+                             Sides inverse, S *of_a, S *of_b, int64_t first, int team,
+                             int64_t packs) {
 #pragma unroll
   for (int step = 0; step < STEPS<V>; step++) {
     const int64_t v = first + step * team;
@@ -87,13 +124,28 @@ __device__ inline void write(const Tile<S, V> &tile, Norm norm, Wide<S> slope, S
     Pack<S, V> b;
 #pragma unroll
     for (int k = 0; k < V; k++) {
-      const Wide<S> gradient = slope * direction(norm, tile.difference[step][k]);
-      a.element[k] = Element<S>::narrow(gradient);
-      b.element[k] = Element<S>::narrow(-gradient);
+      const Wide<S> gradient = slope * direction(norm, tile.difference(step, k));
+      if constexpr (UNIT) {
+        a.element[k] = Element<S>::narrow(
+            through_length(gradient, slope * along.a, tile.a[step][k], inverse.a));
+        b.element[k] = Element<S>::narrow(
+            through_length(-gradient, slope * along.b, tile.b[step][k], inverse.b));
+      } else {
+        a.element[k] = Element<S>::narrow(gradient);
+        b.element[k] = Element<S>::narrow(-gradient);
+      }
     }
     at_once<Pack<S, V>>(of_a + v * V) = a;
     at_once<Pack<S, V>>(of_b + v * V) = b;
   }
+}
+
+/* One over the lengths of pair i; every thread of the block must call it. */
+template <class S>
+__device__ inline Sides inverse_lengths(const contrastive_pairs &pairs, int64_t i, bool active,
+                                        int lane, int team) {
+  return {inverse_length<S>(pairs.a, i, pairs.dim, active, lane, team),
+          inverse_length<S>(pairs.b, i, pairs.dim, active, lane, team)};
 }
 
 /* Loss and slope of pair i. */
@@ -112,8 +164,8 @@ __device__ inline void write_total(const contrastive_pairs &pairs, double sum, S
 
 /* The losses into `loss` without a reduction; else their sums into `partial`, one a block, or if
  * there is but one block, the result into `loss`. */
-template <class S, int V>
-__global__ void __launch_bounds__(BLOCK, BLOCKS_PER_MULTIPROCESSOR)
+template <class S, int V, bool UNIT>
+__global__ void __launch_bounds__(BLOCK, UNIT ? 1 : BLOCKS_PER_MULTIPROCESSOR)
     pairs_forward(contrastive_pairs pairs, int team, S *loss, double *partial) {
   const int teams = BLOCK / team;
   const int lane = threadIdx.x % team;
@@ -124,10 +176,12 @@ __global__ void __launch_bounds__(BLOCK, BLOCKS_PER_MULTIPROCESSOR)
        base += int64_t(gridDim.x) * teams) {
     const int64_t i = base + threadIdx.x / team;
     const bool active = i < pairs.pairs;
+    Sides inverse = {};
+    if constexpr (UNIT) inverse = inverse_lengths<S>(pairs, i, active, lane, team);
     Wide<S> s = 0;
     if (active) {
       for (int64_t first = lane; first < packs; first += STEPS<V> * team) {
-        s += sum(read<S, V>(pairs, i, first, team, packs), norm);
+        s += sum(read<S, V, UNIT>(pairs, inverse, i, first, team, packs), norm);
       }
     }
     s = team_sum(s, team);
@@ -157,8 +211,8 @@ __global__ void __launch_bounds__(BLOCK)
   if (threadIdx.x == 0) write_total(pairs, total, loss);
 }
 
-template <class S, int V>
-__global__ void __launch_bounds__(BLOCK, BLOCKS_PER_MULTIPROCESSOR)
+template <class S, int V, bool UNIT>
+__global__ void __launch_bounds__(BLOCK, UNIT ? 1 : BLOCKS_PER_MULTIPROCESSOR)
     pairs_backward(contrastive_pairs pairs, contrastive_matrix upstream, int team, S *gradients) {
   const int teams = BLOCK / team;
   const int lane = threadIdx.x % team;
@@ -172,23 +226,28 @@ __global__ void __launch_bounds__(BLOCK, BLOCKS_PER_MULTIPROCESSOR)
     const int64_t i = base + threadIdx.x / team;
     const bool active = i < pairs.pairs;
     Wide<S> s = 0;
-    Tile<S, V> tile = {};
+    Sides along = {};
+    Sides inverse = {};
+    if constexpr (UNIT) inverse = inverse_lengths<S>(pairs, i, active, lane, team);
+    Tile<S, V, UNIT> tile = {};
     if (active) {
       /* From the end, so that the row's first tile is the one still in registers. */
       for (int64_t start = (packs - 1) / span * span; start >= 0; start -= span) {
-        tile = read<S, V>(pairs, i, start + lane, team, packs);
+        tile = read<S, V, UNIT>(pairs, inverse, i, start + lane, team, packs);
         s += sum(tile, norm);
+        if constexpr (UNIT) add_along(tile, norm, along);
       }
     }
     s = team_sum(s, team);
+    if constexpr (UNIT) along = {team_sum(along.a, team), team_sum(along.b, team)};
     if (!active) continue;
     const Wide<S> from_above = Element<S>::widen(element<S>(upstream, i, 0)) * scale;
     const Wide<S> slope = energy(pairs, i, s).slope * from_above;
     S *of_a = gradients + i * pairs.dim;
     S *of_b = gradients + (pairs.pairs + i) * pairs.dim;
     for (int64_t start = 0; start < packs; start += span) {
-      if (start > 0) tile = read<S, V>(pairs, i, start + lane, team, packs);
-      write(tile, norm, slope, of_a, of_b, start + lane, team, packs);
+      if (start > 0) tile = read<S, V, UNIT>(pairs, inverse, i, start + lane, team, packs);
+      write(tile, norm, slope, along, inverse, of_a, of_b, start + lane, team, packs);
     }
   }
 }
@@ -222,7 +281,11 @@ struct Forward {
     const Plan chosen = plan<S>(pairs, true);
     S *out = static_cast<S *>(loss);
     double *partial = static_cast<double *>(workspace);
-    const auto kernel = chosen.packed ? pairs_forward<S, PACK<S>> : pairs_forward<S, 1>;
+    const auto kernel =
+        pairs.normalised
+            ? chosen.packed ? pairs_forward<S, PACK<S>, true> : pairs_forward<S, 1, true>
+        : chosen.packed ? pairs_forward<S, PACK<S>, false>
+                        : pairs_forward<S, 1, false>;
     last_kernel = "pairs_forward";
     LAUNCH(kernel, chosen.blocks, BLOCK, TEAM_BYTES, stream)(pairs, chosen.team, out, partial);
     const cudaError_t error = cudaGetLastError();
@@ -241,7 +304,11 @@ struct Backward {
                      void *gradients, void *stream) {
     /* dim is a multiple of the pack where packs are used, so only the start can be off. */
     const Plan chosen = plan<S>(pairs, reinterpret_cast<uintptr_t>(gradients) % 16 == 0);
-    const auto kernel = chosen.packed ? pairs_backward<S, PACK<S>> : pairs_backward<S, 1>;
+    const auto kernel =
+        pairs.normalised
+            ? chosen.packed ? pairs_backward<S, PACK<S>, true> : pairs_backward<S, 1, true>
+        : chosen.packed ? pairs_backward<S, PACK<S>, false>
+                        : pairs_backward<S, 1, false>;
     last_kernel = "pairs_backward";
     LAUNCH(kernel, chosen.blocks, BLOCK, TEAM_BYTES, stream)(pairs, upstream, chosen.team,
                                                              static_cast<S *>(gradients));
@@ -258,9 +325,8 @@ struct Workspace {
 
 bool valid(const contrastive_pairs &pairs) {
   return pairs.pairs >= 1 && pairs.dim >= 1 && pairs.label_type >= CONTRASTIVE_F16 &&
-         pairs.label_type <= CONTRASTIVE_U32 && pairs.variant >= CONTRASTIVE_HADSELL &&
-         pairs.variant <= CONTRASTIVE_EXPONENTIAL_L2 && pairs.reduction >= CONTRASTIVE_MEAN &&
-         pairs.reduction <= CONTRASTIVE_NONE;
+         pairs.label_type <= CONTRASTIVE_U32 && is_variant(pairs.variant) &&
+         pairs.reduction >= CONTRASTIVE_MEAN && pairs.reduction <= CONTRASTIVE_NONE;
 }
 
 } // namespace

@@ -156,6 +156,7 @@ impl<'a> Batch<'a> {
             variant: variant(loss.variant) as i32,
             reduction: reduction(loss.reduction) as i32,
             margin: loss.margin.get(),
+            normalised: 0,
         };
         Ok(Self {
             pairs,

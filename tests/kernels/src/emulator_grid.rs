@@ -8,7 +8,10 @@ use candle_core::{DType, Device, Tensor};
 use loss_kernel::{ContrastiveLoss, Margin, Reduction, Variant};
 use rand::Rng;
 
-use crate::emulator::{Buffer, Element, Kernels, Matrix, Pairs, reduction_number, variant_number};
+use crate::emulator::{
+    Buffer, Element, Kernels, contrastive_matrix, contrastive_pairs, reduction_number,
+    variant_number,
+};
 use workspace_tests::compare::{furthest_outside, values};
 use workspace_tests::pairs::generator;
 
@@ -58,6 +61,8 @@ pub struct Case {
     pub variant: Variant,
     /// The reduction.
     pub reduction: Reduction,
+    /// Whether each embedding is divided by its length.
+    pub normalised: bool,
     /// How the embeddings lie in memory.
     pub placement: Placement,
     /// N.
@@ -103,13 +108,24 @@ impl Numbers {
                 true => direction.iter().map(|x| x.abs()).sum::<f64>(),
                 false => direction.iter().map(|x| x * x).sum::<f64>().sqrt(),
             };
-            let by = edge * DISTANCES[i % DISTANCES.len()] / length;
-            a.extend(
-                origin
-                    .iter()
-                    .zip(&direction)
-                    .map(|(from, x)| rounded(from + by * x)),
-            );
+            let distance = edge * DISTANCES[i % DISTANCES.len()];
+            if case.normalised {
+                // The smaller the more components an L1 norm adds up; it has no hinge to hit.
+                let chord = distance * dot(&direction, &direction).sqrt() / length;
+                let turned = turned(&origin, &direction, chord);
+                a.extend(turned.into_iter().map(|x| match i % 11 {
+                    10 => 0.0,
+                    _ => rounded(x),
+                }));
+            } else {
+                let by = distance / length;
+                a.extend(
+                    origin
+                        .iter()
+                        .zip(&direction)
+                        .map(|(from, x)| rounded(from + by * x)),
+                );
+            }
             b.extend_from_slice(&origin);
             same.push(f64::from(u8::from(rng.random_bool(0.4))));
         }
@@ -130,6 +146,31 @@ impl Numbers {
     }
 }
 
+fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}
+
+/// Twice `origin`, turned so that of length 1 the two are `distance` apart.
+fn turned(origin: &[f64], direction: &[f64], distance: f64) -> Vec<f64> {
+    // Not by rounded sine and cosine, so that the distance is 0 in every type.
+    if distance == 0.0 || origin.len() == 1 {
+        return origin.iter().map(|x| 2.0 * x).collect();
+    }
+    let along = dot(origin, direction) / dot(origin, origin);
+    let across: Vec<f64> = origin
+        .iter()
+        .zip(direction)
+        .map(|(x, y)| y - along * x)
+        .collect();
+    let longer = (dot(origin, origin) / dot(&across, &across)).sqrt();
+    let (sin, cos) = (2.0 * (distance / 2.0).asin()).sin_cos();
+    origin
+        .iter()
+        .zip(&across)
+        .map(|(x, y)| 2.0 * (cos * x + sin * longer * y))
+        .collect()
+}
+
 /// Puts (rows, columns) numbers into a buffer of just the size that its strides need.
 pub(crate) fn place(
     element: Element,
@@ -137,7 +178,7 @@ pub(crate) fn place(
     (rows, columns): (usize, usize),
     (row_stride, column_stride): (usize, usize),
     misalignment: usize,
-) -> (Buffer, Matrix) {
+) -> (Buffer, contrastive_matrix) {
     let bytes = element.bytes();
     let last = (rows - 1) * row_stride + (columns - 1) * column_stride;
     let mut buffer = Buffer::new((last + 1) * bytes, misalignment);
@@ -147,7 +188,7 @@ pub(crate) fn place(
         let to = (i * row_stride + k * column_stride) * bytes;
         element.encode(number, &mut contents[to..]);
     }
-    let matrix = Matrix {
+    let matrix = contrastive_matrix {
         data: buffer.address(),
         row_stride: row_stride as i64,
         column_stride: column_stride as i64,
@@ -226,34 +267,36 @@ fn run(
         ("upstream", &upstream),
     ]
     .map(|(what, buffer)| (what, buffer, buffer.contents().to_vec()));
-    let pairs = Pairs {
+    let pairs = contrastive_pairs {
         a: a_matrix,
         b: b_matrix,
         same: same_matrix,
         pairs: n as i64,
         dim: d as i64,
-        kind: element as i32,
-        label_kind: case.label as i32,
+        type_: element as i32,
+        label_type: case.label as i32,
         variant: variant_number(case.variant),
         reduction: reduction_number(case.reduction),
         margin: MARGIN,
+        normalised: case.normalised.into(),
     };
     let mut loss = Buffer::new(numbers.upstream.len() * bytes, misalignment_of_results);
     let mut gradients = Buffer::new(2 * n * d * bytes, misalignment_of_results);
     let stream = std::ptr::null_mut();
     // SAFETY: the structs are those of the C interface, and all buffers have the sizes it asks for.
     unsafe {
-        (kernels.thread_order)(order);
-        let workspace_bytes = (kernels.workspace_bytes)(&pairs);
+        kernels.probe_thread_order(order);
+        let workspace_bytes = kernels.contrastive_workspace_bytes(&pairs);
         if (workspace_bytes == 0) != (case.reduction == Reduction::None) {
             return Err(format!("a workspace of {workspace_bytes} bytes"));
         }
         let mut workspace = Buffer::new(workspace_bytes.max(1) as usize, 0);
-        let code = (kernels.forward)(&pairs, loss.address(), workspace.address(), stream);
-        kernels.outcome(code)?;
+        let code = kernels.contrastive_forward(&pairs, loss.address(), workspace.address(), stream);
+        kernels.outcome("forward", code)?;
         workspace.check_guards("workspace")?;
-        let code = (kernels.backward)(&pairs, upstream_matrix, gradients.address(), stream);
-        kernels.outcome(code)?;
+        let code =
+            kernels.contrastive_backward(&pairs, upstream_matrix, gradients.address(), stream);
+        kernels.outcome("backward", code)?;
     }
     for (what, buffer, before) in inputs {
         buffer.check_guards(what)?;
@@ -268,7 +311,11 @@ fn run(
 
 /// Loss and gradients of the CPU op in f64.
 fn expected(case: &Case, numbers: &Numbers) -> candle_core::Result<(Vec<f64>, Vec<f64>)> {
-    let side = |values: &[f64]| Tensor::from_slice(values, (case.pairs, case.dim), &Device::Cpu);
+    let side = |values: &[f64]| {
+        let units = case.normalised.then(|| units(values, case.dim));
+        let values = units.as_deref().unwrap_or(values);
+        Tensor::from_slice(values, (case.pairs, case.dim), &Device::Cpu)
+    };
     let (a, b) = (side(&numbers.a)?, side(&numbers.b)?);
     let same = Tensor::from_slice(&numbers.same, case.pairs, &Device::Cpu)?;
     let upstream = match case.reduction {
@@ -283,7 +330,35 @@ fn expected(case: &Case, numbers: &Numbers) -> candle_core::Result<(Vec<f64>, Ve
     let (of_a, of_b) = op.gradient(&a, &b, &same, &upstream).unwrap();
     let mut gradients = values(&of_a)?;
     gradients.extend(values(&of_b)?);
+    if case.normalised {
+        let rows = numbers.a.chunks_exact(case.dim);
+        let rows = rows.chain(numbers.b.chunks_exact(case.dim));
+        for (x, g) in rows.zip(gradients.chunks_exact_mut(case.dim)) {
+            through_length(x, g);
+        }
+    }
     Ok((values(&loss)?, gradients))
+}
+
+/// Each row divided by its length; a row of zeros stays.
+fn units(rows: &[f64], dim: usize) -> Vec<f64> {
+    let unit = |x: &[f64]| match dot(x, x).sqrt() {
+        0.0 => x.to_vec(),
+        length => x.iter().map(|x| x / length).collect(),
+    };
+    rows.chunks_exact(dim).flat_map(unit).collect()
+}
+
+/// The gradient of the row, from that of the row divided by its length.
+fn through_length(x: &[f64], g: &mut [f64]) {
+    let square = dot(x, x);
+    let along = dot(x, g) / square;
+    for (g, x) in g.iter_mut().zip(x) {
+        *g = match square {
+            0.0 => 0.0,
+            _ => (*g - along * x) / square.sqrt(),
+        };
+    }
 }
 
 /// Relative, and absolute for what is subnormal in f16. The sums of f16, bf16 and f32 are taken in
@@ -299,8 +374,12 @@ fn tolerance(element: Element) -> (f64, f64) {
     (sums + element.rounding(), subnormal)
 }
 
-fn compare(what: &str, element: Element, actual: &[f64], expected: &[f64]) -> Result<(), String> {
-    let (relative, absolute) = tolerance(element);
+fn compare(
+    what: &str,
+    (relative, absolute): (f64, f64),
+    actual: &[f64],
+    expected: &[f64],
+) -> Result<(), String> {
     match furthest_outside(actual, expected, relative, absolute) {
         Some(i) => Err(format!(
             "{what}: element {i} of {} is {:e}, expected {:e}",
@@ -328,9 +407,24 @@ pub fn check(kernels: &Kernels, case: &Case, seed: u64) -> Result<(), String> {
     let (expected_loss, expected_gradients) =
         expected(case, &numbers).map_err(|error| named(error.to_string()))?;
     let element = case.element;
-    compare("loss", element, &decode(element, &loss), &expected_loss).map_err(named)?;
+    let (relative, mut absolute) = tolerance(element);
+    let loss = decode(element, &loss);
+    compare("loss", (relative, absolute), &loss, &expected_loss).map_err(named)?;
+    if case.normalised {
+        // What the projection takes away, all of it where the other side is parallel, is rounded too.
+        let largest = expected_gradients
+            .iter()
+            .fold(0.0, |largest: f64, g| largest.max(g.abs()));
+        absolute += (relative - element.rounding()) * largest;
+    }
     let gradients = decode(element, &gradients);
-    compare("gradients", element, &gradients, &expected_gradients).map_err(named)
+    compare(
+        "gradients",
+        (relative, absolute),
+        &gradients,
+        &expected_gradients,
+    )
+    .map_err(named)
 }
 
 /// Under the sanitizers, which make a switch of threads ten times as long, as many as reach each bound.
@@ -359,8 +453,9 @@ pub fn shapes(element: Element) -> Vec<Case> {
                 cases.push(Case {
                     element,
                     label: Element::ALL[turn / 3 % 6],
-                    variant: Variant::ALL[turn % 5],
+                    variant: Variant::ALL[turn % Variant::ALL.len()],
                     reduction: REDUCTIONS[turn / 5 % 3],
+                    normalised: false,
                     placement,
                     pairs,
                     dim,
@@ -368,7 +463,7 @@ pub fn shapes(element: Element) -> Vec<Case> {
             }
         }
     }
-    cases
+    and_normalised(cases, 3)
 }
 
 /// Every variant, reduction, element type and label type, at one shape for each way to the sum: a
@@ -385,6 +480,7 @@ pub fn formulas() -> Vec<Case> {
                             label,
                             variant,
                             reduction,
+                            normalised: false,
                             placement: Placement::Contiguous,
                             pairs: if cfg!(kernels_sanitized) { 3 } else { 33 },
                             dim,
@@ -394,5 +490,18 @@ pub fn formulas() -> Vec<Case> {
             }
         }
     }
+    and_normalised(cases, 7)
+}
+
+/// The cases, and every `step`th again with embeddings divided by their lengths. In one dimension
+/// these have no gradient to compare.
+fn and_normalised(mut cases: Vec<Case>, step: usize) -> Vec<Case> {
+    let longer = cases.iter().filter(|case| case.dim > 1);
+    let normalised = |case: &Case| Case {
+        normalised: true,
+        ..*case
+    };
+    let again: Vec<Case> = longer.step_by(step).map(normalised).collect();
+    cases.extend(again);
     cases
 }

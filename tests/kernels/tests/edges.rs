@@ -7,7 +7,8 @@ use std::ptr::null_mut;
 
 use candle_core::{Device, Tensor};
 use kernel_tests::emulator::{
-    Buffer, Element, Kernels, Matrix, Pairs, linked, reduction_number, variant_number,
+    Buffer, Element, Kernels, contrastive_matrix, contrastive_pairs, linked, reduction_number,
+    variant_number,
 };
 use loss_kernel::{ContrastiveLoss, Margin, Reduction, Variant};
 use workspace_tests::compare::values;
@@ -20,6 +21,7 @@ struct Batch<'a> {
     variant: Variant,
     reduction: Reduction,
     margin: f64,
+    normalised: bool,
     dim: usize,
     a: &'a [f64],
     b: &'a [f64],
@@ -47,8 +49,8 @@ fn numbers(element: Element, buffer: &Buffer) -> Vec<f64> {
         .collect()
 }
 
-fn matrix(buffer: &mut Buffer, row_stride: usize, column_stride: usize) -> Matrix {
-    Matrix {
+fn matrix(buffer: &mut Buffer, row_stride: usize, column_stride: usize) -> contrastive_matrix {
+    contrastive_matrix {
         data: buffer.address(),
         row_stride: row_stride as i64,
         column_stride: column_stride as i64,
@@ -67,17 +69,18 @@ impl Batch<'_> {
             1
         };
         let mut upstream = buffer(self.element, &vec![1.0; results]);
-        let pairs = Pairs {
+        let pairs = contrastive_pairs {
             a: matrix(&mut a, self.dim, 1),
             b: matrix(&mut b, self.dim, 1),
             same: matrix(&mut same, 1, 0),
             pairs: n as i64,
             dim: self.dim as i64,
-            kind: self.element as i32,
-            label_kind: self.label as i32,
+            type_: self.element as i32,
+            label_type: self.label as i32,
             variant: variant_number(self.variant),
             reduction: reduction_number(self.reduction),
             margin: self.margin,
+            normalised: self.normalised.into(),
         };
         let mut loss = Buffer::new(results * self.element.bytes(), 0);
         let mut gradients = Buffer::new(2 * n * self.dim * self.element.bytes(), 0);
@@ -90,20 +93,29 @@ impl Batch<'_> {
     }
 }
 
-fn forward(pairs: &Pairs, loss: *mut c_void) -> Result<(), String> {
+fn forward(pairs: &contrastive_pairs, loss: *mut c_void) -> Result<(), String> {
     // SAFETY: the callers' buffers have the sizes that the interface asks for.
     unsafe {
-        let bytes = (KERNELS.workspace_bytes)(pairs);
+        let bytes = KERNELS.contrastive_workspace_bytes(pairs);
         let mut workspace = Buffer::new(bytes.max(1) as usize, 0);
-        let code = (KERNELS.forward)(pairs, loss, workspace.address(), null_mut());
+        let code = KERNELS.contrastive_forward(pairs, loss, workspace.address(), null_mut());
         workspace.check_guards("workspace")?;
-        KERNELS.outcome(code)
+        KERNELS.outcome("forward", code)
     }
 }
 
-fn backward(pairs: &Pairs, upstream: Matrix, gradients: *mut c_void) -> Result<(), String> {
+fn backward(
+    pairs: &contrastive_pairs,
+    upstream: contrastive_matrix,
+    gradients: *mut c_void,
+) -> Result<(), String> {
     // SAFETY: as in `forward`.
-    unsafe { KERNELS.outcome((KERNELS.backward)(pairs, upstream, gradients, null_mut())) }
+    unsafe {
+        KERNELS.outcome(
+            "backward",
+            KERNELS.contrastive_backward(pairs, upstream, gradients, null_mut()),
+        )
+    }
 }
 
 fn pair(variant: Variant, margin: f64, a: &[f64], b: &[f64], same: f64) -> (f64, Vec<f64>) {
@@ -112,6 +124,7 @@ fn pair(variant: Variant, margin: f64, a: &[f64], b: &[f64], same: f64) -> (f64,
         variant,
         reduction: Reduction::None,
         margin,
+        normalised: false,
         dim: a.len(),
         a,
         b,
@@ -180,25 +193,26 @@ fn formulas_are_those_of_the_cpu() {
             }
         }
     }
-    assert_eq!(compared, 5 * 4 * 2 * 400);
+    assert_eq!(compared, Variant::ALL.len() * 4 * 2 * 400);
 }
 
 #[test]
 fn a_variant_that_the_cpu_does_not_have_is_refused() {
-    let batch = |change: &dyn Fn(&mut Pairs)| {
+    let batch = |change: &dyn Fn(&mut contrastive_pairs)| {
         let mut numbers = buffer(Element::F32, &[1.0]);
         let mut same = buffer(Element::U8, &[0.0]);
-        let mut pairs = Pairs {
+        let mut pairs = contrastive_pairs {
             a: matrix(&mut numbers, 1, 1),
             b: matrix(&mut numbers, 1, 1),
             same: matrix(&mut same, 1, 0),
             pairs: 1,
             dim: 1,
-            kind: Element::F32 as i32,
-            label_kind: Element::U8 as i32,
-            variant: 0,
-            reduction: 0,
+            type_: Element::F32 as i32,
+            label_type: Element::U8 as i32,
+            variant: variant_number(Variant::Hadsell),
+            reduction: reduction_number(Reduction::Mean),
             margin: 1.0,
+            normalised: 0,
         };
         change(&mut pairs);
         let mut out = Buffer::new(8, 0);
@@ -213,8 +227,8 @@ fn a_variant_that_the_cpu_does_not_have_is_refused() {
     assert!(batch(&|_| ()));
     assert!(!batch(&|pairs| pairs.variant = Variant::ALL.len() as i32));
     assert!(!batch(&|pairs| pairs.variant = -1));
-    assert!(!batch(&|pairs| pairs.kind = Element::U8 as i32));
-    assert!(!batch(&|pairs| pairs.label_kind = 6));
+    assert!(!batch(&|pairs| pairs.type_ = Element::U8 as i32));
+    assert!(!batch(&|pairs| pairs.label_type = 6));
     assert!(!batch(&|pairs| pairs.reduction = 3));
     assert!(!batch(&|pairs| pairs.pairs = 0));
     assert!(!batch(&|pairs| pairs.dim = 0));
@@ -257,6 +271,7 @@ fn equal_embeddings_have_the_limit_of_the_loss_and_no_gradient() {
                     variant,
                     reduction: Reduction::Sum,
                     margin: 0.5,
+                    normalised: false,
                     dim: 5,
                     a: &[0.25; 5],
                     b: &[0.25; 5],
@@ -295,6 +310,7 @@ fn nan_goes_through_every_loss() {
                     variant,
                     reduction,
                     margin: 1.0,
+                    normalised: false,
                     dim: 3,
                     a: &a,
                     b: &[0.25; 9],
@@ -341,6 +357,7 @@ fn a_label_other_than_0_and_1_is_nan_in_its_pair_alone() {
                 variant,
                 reduction: Reduction::None,
                 margin: 1.0,
+                normalised: false,
                 dim: 2,
                 a: &[0.5; 6],
                 // The wrong pair has one component of no distance, where L1's gradient is else 0.
@@ -370,6 +387,7 @@ fn a_mean_is_rounded_once() {
         variant: Variant::Hadsell,
         reduction: Reduction::Mean,
         margin: 1.0,
+        normalised: false,
         dim: 2,
         a: &[45.0, 4.9].repeat(100),
         b: &[0.0; 200],
@@ -379,6 +397,44 @@ fn a_mean_is_rounded_once() {
     .run();
     let d = Element::F16.rounded(4.9);
     assert_eq!(loss, [Element::F16.rounded(0.5 * (45.0 * 45.0 + d * d))]);
+}
+
+#[test]
+fn zeros_and_parallel_embeddings_have_no_gradient_if_normalised() {
+    for element in Element::FLOATS {
+        for variant in Variant::ALL {
+            for same in [0.0, 1.0] {
+                let batch = Batch {
+                    element,
+                    variant,
+                    reduction: Reduction::None,
+                    margin: 1.5,
+                    normalised: true,
+                    dim: 2,
+                    a: &[0.0, 0.0, 0.75, -1.0, 0.0, 0.0],
+                    b: &[0.0, 0.0, 1.5, -2.0, 0.75, -1.0],
+                    label: Element::U8,
+                    same: &[same; 3],
+                };
+                let (loss, of_a, of_b) = batch.run();
+                let what = format!("{element:?} {variant:?} {same}");
+                assert_eq!(loss[0], loss[1], "{what}");
+                assert!(loss[0] != loss[2], "{what}");
+                assert_eq!(of_a, [0.0; 6], "{what}");
+                assert_eq!(of_b[..4], [0.0; 4], "{what}");
+                // In one dimension all numbers of a sign are the same.
+                let (loss, of_a, of_b) = Batch {
+                    dim: 1,
+                    same: &[same; 6],
+                    ..batch
+                }
+                .run();
+                assert_eq!(loss[2], loss[3], "{what}");
+                let largest = |g: &[f64]| g.iter().fold(0.0, |most: f64, g| most.max(g.abs()));
+                assert!(largest(&of_a).max(largest(&of_b)) < 1e-5, "{what}");
+            }
+        }
+    }
 }
 
 /// Losses of ½ each: 256 teams a block, 4096 blocks at most, so a second turn for the last pairs.
@@ -391,6 +447,7 @@ fn more_pairs_than_threads_in_the_grid_take_turns() {
         variant: Variant::Hadsell,
         reduction: Reduction::Sum,
         margin: 1.0,
+        normalised: false,
         dim: 1,
         a: &a,
         b: &b,
@@ -412,25 +469,26 @@ fn strides_beyond_32_bits_are_followed() {
     (same[0], same[far]) = (1, 1);
     let mut b = buffer(Element::F16, &[0.0; 8]);
     for dim in [1, 8] {
-        let pairs = Pairs {
-            a: Matrix {
+        let pairs = contrastive_pairs {
+            a: contrastive_matrix {
                 data: a.as_ptr().cast(),
                 row_stride: far as i64,
                 column_stride: 1,
             },
             b: matrix(&mut b, 0, 1),
-            same: Matrix {
+            same: contrastive_matrix {
                 data: same.as_ptr().cast(),
                 row_stride: far as i64,
                 column_stride: 0,
             },
             pairs: 2,
             dim,
-            kind: Element::F16 as i32,
-            label_kind: Element::U8 as i32,
+            type_: Element::F16 as i32,
+            label_type: Element::U8 as i32,
             variant: 0,
             reduction: reduction_number(Reduction::None),
             margin: 1.0,
+            normalised: 0,
         };
         let mut loss = Buffer::new(4, 0);
         forward(&pairs, loss.address()).unwrap();

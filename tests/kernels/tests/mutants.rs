@@ -1,9 +1,7 @@
 //! Broken copies of the kernels: the checks must refuse each of them, and pass copies that are only
 //! built otherwise.
 
-#![expect(unsafe_code, reason = "the kernels are C++")]
-
-use kernel_tests::emulator::{Element, Kernels};
+use kernel_tests::emulator::Element;
 use kernel_tests::emulator_grid::{Case, check, formulas, shapes};
 use kernel_tests::mutant::{Change, assert_refused, compiled};
 
@@ -11,7 +9,7 @@ use kernel_tests::mutant::{Change, assert_refused, compiled};
 const MUTANTS: &[(&str, Change)] = &[
     (
         "no barrier before the warps' sums are read",
-        ("team.cuh", "  __syncthreads();\n  T sum", "  T sum"),
+        ("team.cuh", "  __syncthreads();\n  T all", "  T all"),
     ),
     (
         "no barrier after the warps' sums are read",
@@ -21,8 +19,8 @@ const MUTANTS: &[(&str, Change)] = &[
         "a barrier that not all reach",
         (
             "team.cuh",
-            "  __syncthreads();\n  T sum",
-            "  if (threadIdx.x < 128) __syncthreads();\n  T sum",
+            "  __syncthreads();\n  T all",
+            "  if (threadIdx.x < 128) __syncthreads();\n  T all",
         ),
     ),
     (
@@ -113,16 +111,16 @@ const MUTANTS: &[(&str, Change)] = &[
         "the last pair left out",
         (
             "pairs.cu",
-            "/ team;\n    const bool active = i < pairs.pairs;\n    Wide<S> s = 0;\n    if",
-            "/ team;\n    const bool active = i < pairs.pairs - 1;\n    Wide<S> s = 0;\n    if",
+            "active = i < pairs.pairs;\n    Sides inverse",
+            "active = i < pairs.pairs - 1;\n    Sides inverse",
         ),
     ),
     (
         "one pair too many",
         (
             "pairs.cu",
-            "/ team;\n    const bool active = i < pairs.pairs;\n    Wide<S> s = 0;\n    if",
-            "/ team;\n    const bool active = i <= pairs.pairs;\n    Wide<S> s = 0;\n    if",
+            "active = i < pairs.pairs;\n    Sides inverse",
+            "active = i <= pairs.pairs;\n    Sides inverse",
         ),
     ),
     (
@@ -181,6 +179,26 @@ const MUTANTS: &[(&str, Change)] = &[
         "the derivative of Caffe, with 1e-4 below the fraction",
         ("energy.cuh", "-gap / d", "-gap / (d + T(1e-4))"),
     ),
+    (
+        "no gradient through the length",
+        ("length.cuh", "(g - along * unit) * inverse", "g * inverse"),
+    ),
+    (
+        "a length of each lane's own components",
+        ("length.cuh", "squares = team_sum(squares, team);", ""),
+    ),
+    (
+        "one side's length for both",
+        (
+            "pairs.cu",
+            "(b[step].element[k], inverse.b)",
+            "(b[step].element[k], inverse.a)",
+        ),
+    ),
+    (
+        "the projection of the other side's gradient",
+        ("pairs.cu", "along.b -= g", "along.b += g"),
+    ),
 ];
 
 /// Copies that are right: the checks must not refuse what is only different.
@@ -208,18 +226,7 @@ fn cases() -> Vec<Case> {
 
 /// Compiles the changed kernels as a library and runs the checks.
 fn checked(change: Change, cases: &[Case]) -> Result<(), String> {
-    let library = compiled("pairs.cu", change);
-    // SAFETY: the library's functions have the interface's types, and it is never unloaded.
-    let kernels = unsafe {
-        Kernels {
-            workspace_bytes: *library.get("contrastive_workspace_bytes").unwrap(),
-            forward: *library.get("contrastive_forward").unwrap(),
-            backward: *library.get("contrastive_backward").unwrap(),
-            last_kernel: *library.get("contrastive_last_kernel").unwrap(),
-            thread_order: *library.get("probe_thread_order").unwrap(),
-            error_message: *library.get("probe_error_message").unwrap(),
-        }
-    };
+    let kernels = compiled("pairs.cu", change);
     cases
         .iter()
         .enumerate()

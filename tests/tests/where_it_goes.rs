@@ -95,7 +95,7 @@ fn modules() -> Vec<String> {
 
 /// The modules that a file uses by `crate::`.
 fn uses(text: &str) -> impl Iterator<Item = String> {
-    let uses = text.split("crate::").skip(1).flat_map(|rest| {
+    text.split("crate::").skip(1).flat_map(|rest| {
         let name = |text: &str| -> String {
             let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_'));
             text[..end.unwrap_or(text.len())].into()
@@ -107,8 +107,7 @@ fn uses(text: &str) -> impl Iterator<Item = String> {
             }
             None => vec![name(rest)],
         }
-    });
-    uses
+    })
 }
 
 #[test]

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{ArgGroup, Args};
 
 use crate::device::DeviceArgs;
-use crate::fit::{Fit, Outcome};
+use crate::fit::{Fit, Outcome, load};
 use crate::run::RunFolder;
 use crate::settings::{Layers, Preset, RunConfig, SettingFlags, read_text};
 use crate::terminal::{INTERRUPTED, Interrupt, VoiceArgs, print, tell};
@@ -55,20 +55,21 @@ const NEW_RUN: &str = "new-run";
 pub fn fit(args: &FitArgs) -> Result<ExitCode> {
     let voice = args.voice.voice();
     let fit = match &args.resume {
-        Some(run) => Fit::resume(
-            RunFolder::open(run)?,
-            &args.set,
-            args.allow_changes,
-            args.device.open(voice)?,
-            voice,
-        )?,
+        Some(run) => {
+            let run = RunFolder::open(run)?;
+            let device = args.device.open(voice)?;
+            let load = |config: &RunConfig| load(config, voice);
+            Fit::resume(run, &args.set, args.allow_changes, &device, load)?
+        }
         None => {
             let config = configure(args)?;
             if args.print_config {
                 print(config.to_toml()?)?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Fit::new(config, args.out.as_deref(), args.device.open(voice)?, voice)?
+            let device = args.device.open(voice)?;
+            let dataset = load(&config, voice)?;
+            Fit::new(config, dataset, args.out.as_deref(), &device)?
         }
     };
     let run = fit.folder().clone();

@@ -1,6 +1,6 @@
 //! `train verify`: do two pictures show the same thing?
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -160,17 +160,14 @@ fn verify_list(
     let rows = read_list(list)?;
     let root = args.root.as_deref();
     let root = root.or(list.parent()).unwrap_or(Path::new(""));
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    for row in &rows {
-        places.insert(&row.a, 0);
-        places.insert(&row.b, 0);
-    }
-    for (place, (_, value)) in places.iter_mut().enumerate() {
-        *value = place;
-    }
-    let paths: Vec<PathBuf> = places.keys().map(|name| root.join(name)).collect();
+    let names = rows.iter().flat_map(|row| [&*row.a, &*row.b]);
+    let names = Vec::from_iter(names.collect::<BTreeSet<_>>());
+    let paths: Vec<PathBuf> = names.iter().map(|name| root.join(name)).collect();
     let embeddings = verifier.embed(&verifier.read_all(&paths)?)?;
-    let embedding = |name: &str| embeddings.row(places[name]);
+    let embedding = |name: &str| {
+        let place = names.binary_search(&name);
+        embeddings.row(place.unwrap_or_default())
+    };
 
     let mut judged = Vec::with_capacity(rows.len());
     for Row { a, b, expected } in &rows {

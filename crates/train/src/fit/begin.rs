@@ -2,47 +2,36 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Result;
 use candle_core::{DType, Device};
-use data::{Dataset, Loader, Purpose, stream};
+use data::{Dataset, Purpose, stream};
 use model::Network;
 
-use super::{Fit, load};
+use super::Fit;
 use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
 use crate::settings::{Change, Layers, LossKind, RunConfig};
-use crate::terminal::{Voice, tell, usage};
+use crate::terminal::{tell, usage};
 use crate::training::{Objective, Trainer, loader};
 
 impl Fit {
-    /// A new run on `device`. Its folder is made once everything else is known to be right.
+    /// A new run of `dataset` on `device`. Its folder is made once everything else is known to be right.
     ///
     /// # Errors
     /// For images or settings that cannot be trained with, or a folder that cannot be made.
     pub fn new(
         config: RunConfig,
-        out: Option<&Path>,
-        device: Device,
-        voice: Voice,
-    ) -> Result<Self> {
-        let dataset = load(&config, voice)?;
-        Self::begin(config, dataset, out, device)
-    }
-
-    pub(super) fn begin(
-        config: RunConfig,
         dataset: Dataset,
         out: Option<&Path>,
-        device: Device,
+        device: &Device,
     ) -> Result<Self> {
-        let prepared = Prepared::new(config, dataset, &device)?;
-        let name = prepared.config.data.source.kind();
-        let (run, lock) = RunFolder::create(out, name, &prepared.config)?;
-        let log = MetricsLog::open(&run)?;
-        Ok(prepared.into_fit(run, lock, log, Progress::default()))
+        Self::assemble(config, dataset, device, |config, _| {
+            let (run, lock) = RunFolder::create(out, config.data.source.kind(), config)?;
+            let log = MetricsLog::open(&run)?;
+            Ok((run, lock, log, Progress::default()))
+        })
     }
 
     /// A run that was stopped, from its newest sound checkpoint on; `device` may be another than
@@ -55,19 +44,7 @@ impl Fit {
         run: RunFolder,
         settings: &[String],
         allow_changes: bool,
-        device: Device,
-        voice: Voice,
-    ) -> Result<Self> {
-        Self::go_on(run, settings, allow_changes, device, |config| {
-            load(config, voice)
-        })
-    }
-
-    pub(super) fn go_on(
-        run: RunFolder,
-        settings: &[String],
-        allow_changes: bool,
-        device: Device,
+        device: &Device,
         load: impl FnOnce(&RunConfig) -> Result<Dataset>,
     ) -> Result<Self> {
         if run.path("summary.json").exists() {
@@ -90,31 +67,26 @@ impl Fit {
         }
         let lock = run.lock()?;
         let dataset = load(&config)?;
-        let mut prepared = Prepared::new(config, dataset, &device)?;
-        let mut log = MetricsLog::open(&run)?;
-        let trainer = &mut prepared.trainer;
-        let progress = checkpoint::restore_newest(&run, trainer, log.bytes(), |line| tell(line))?;
-        let progress = progress.unwrap_or_default();
-        if !changes.is_empty() {
-            change(&run, progress.step, &prepared.config, &changes)?;
-        }
-        // What was logged after the checkpoint will be logged again.
-        log.truncate(progress.logged)?;
-        Ok(prepared.into_fit(run, lock, log, progress))
+        Self::assemble(config, dataset, device, |config, trainer| {
+            let mut log = MetricsLog::open(&run)?;
+            let newest = checkpoint::restore_newest(&run, trainer, log.bytes(), |line| tell(line))?;
+            let progress = newest.unwrap_or_default();
+            if !changes.is_empty() {
+                change(&run, progress.step, config, &changes)?;
+            }
+            // What was logged after the checkpoint will be logged again.
+            log.truncate(progress.logged)?;
+            Ok((run, lock, log, progress))
+        })
     }
-}
 
-/// Everything that a run needs but its folder.
-struct Prepared {
-    config: RunConfig,
-    dataset: Dataset,
-    pairs: EvaluationPairs,
-    loader: Arc<Loader>,
-    trainer: Trainer,
-}
-
-impl Prepared {
-    fn new(config: RunConfig, dataset: Dataset, device: &Device) -> Result<Self> {
+    /// Makes everything that a run needs, its folder last.
+    fn assemble(
+        config: RunConfig,
+        dataset: Dataset,
+        device: &Device,
+        open: impl FnOnce(&RunConfig, &mut Trainer) -> Result<(RunFolder, Lock, MetricsLog, Progress)>,
+    ) -> Result<Self> {
         let images = config.images_per_batch();
         if config.loss.kind == LossKind::Pairs && images > dataset.train.len() {
             return Err(usage(format!(
@@ -131,24 +103,10 @@ impl Prepared {
         if let Some(capacity) = NonZeroUsize::new(config.in_batch.memory) {
             trainer = trainer.with_memory(capacity, config.in_batch.memory_after);
         }
+        let pairs = EvaluationPairs::new(&config, &dataset)?;
+        let loader = loader(&config, &dataset)?;
+        let (run, lock, log, progress) = open(&config, &mut trainer)?;
         Ok(Self {
-            trainer,
-            pairs: EvaluationPairs::new(&config, &dataset)?,
-            loader: loader(&config, &dataset)?,
-            config,
-            dataset,
-        })
-    }
-
-    fn into_fit(self, run: RunFolder, lock: Lock, log: MetricsLog, progress: Progress) -> Fit {
-        let Self {
-            config,
-            dataset,
-            pairs,
-            loader,
-            trainer,
-        } = self;
-        Fit {
             run,
             config,
             dataset,
@@ -159,7 +117,7 @@ impl Prepared {
             log,
             collapsed: false,
             _lock: lock,
-        }
+        })
     }
 }
 

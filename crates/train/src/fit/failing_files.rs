@@ -48,13 +48,13 @@ fn some_images(config: &RunConfig) -> Dataset {
 }
 
 fn begin(config: &RunConfig, images: &Dataset, folder: &Path) -> Result<Outcome> {
-    let fit = Fit::begin(config.clone(), images.clone(), Some(folder), Device::Cpu)?;
+    let fit = Fit::new(config.clone(), images.clone(), Some(folder), &Device::Cpu)?;
     fit.run(Voice::Quiet, &Interrupt::never())
 }
 
 fn resume(images: &Dataset, folder: &Path) -> Result<Outcome> {
     let run = RunFolder::open(folder)?;
-    let fit = Fit::go_on(run, &[], false, Device::Cpu, |_| Ok(images.clone()))?;
+    let fit = Fit::resume(run, &[], false, &Device::Cpu, |_| Ok(images.clone()))?;
     fit.run(Voice::Quiet, &Interrupt::never())
 }
 

@@ -27,20 +27,23 @@
 //! With the feature `cuda` the same calls run on a GPU where the tensors are on one; what that
 //! needs is in `docs/gpu.md`. The features `cudnn` and `nccl` are candle's.
 
-mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod element;
+mod embeddings;
 mod energy;
 mod error;
 #[cfg(feature = "cuda")]
 mod ffi;
 mod in_batch;
 mod lanes;
+mod margin;
 mod pairs;
 mod xbm;
 
 pub use energy::Variant;
 pub use error::LossError;
 pub use in_batch::{InBatchContrastiveLoss, InBatchReduction, Miner};
-pub use pairs::{ContrastiveLoss, Margin, Reduction, contrastive_loss};
+pub use margin::Margin;
+pub use pairs::{ContrastiveLoss, Reduction, contrastive_loss};
 pub use xbm::XbmMemory;

@@ -6,11 +6,11 @@ use candle_core::Result;
 use num_traits::{Float, Zero, cast};
 use pulp::{Arch, NullaryFnOnce};
 
-use super::{
-    Scalar, View, embeddings::Embeddings, labels::Labels, stream::Stores, upstream::Upstream,
-};
+use super::{grad_output::GradOutput, labels::Labels, stores::Stores};
 use crate::{
     ContrastiveLoss, Variant,
+    element::Element,
+    embeddings::{Embeddings, View},
     energy::Norm,
     lanes::{LANES, add_terms, total},
 };
@@ -35,7 +35,7 @@ pub(super) struct Pairs<'a, S> {
 }
 
 /// Where a block's numbers are kept.
-struct Room<S: Scalar> {
+struct Room<S: Element> {
     a: [S::Wide; PIECE],
     b: [S::Wide; PIECE],
     similar: [bool; BLOCK],
@@ -43,7 +43,7 @@ struct Room<S: Scalar> {
     numbers: [S::Wide; BLOCK],
 }
 
-impl<S: Scalar> Room<S> {
+impl<S: Element> Room<S> {
     #[inline(always)]
     fn new() -> Self {
         Self {
@@ -55,7 +55,7 @@ impl<S: Scalar> Room<S> {
     }
 }
 
-impl<'a, S: Scalar> Pairs<'a, S> {
+impl<'a, S: Element> Pairs<'a, S> {
     pub(super) fn new(
         loss: ContrastiveLoss,
         a: View<'a>,
@@ -64,18 +64,18 @@ impl<'a, S: Scalar> Pairs<'a, S> {
     ) -> Result<Self> {
         Ok(Self {
             loss,
-            a: Embeddings::new(a)?,
-            b: Embeddings::new(b)?,
+            a: Embeddings::new(a, loss.normalised)?,
+            b: Embeddings::new(b, loss.normalised)?,
             labels: Labels::new(same)?,
         })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.a.pairs
+        self.a.rows
     }
 
     pub(super) fn dimension(&self) -> usize {
-        self.a.dimension
+        self.a.columns
     }
 
     /// The sum of the losses of `range`.
@@ -97,14 +97,14 @@ impl<'a, S: Scalar> Pairs<'a, S> {
     pub(super) fn write_gradients(
         &self,
         first: usize,
-        upstream: &Upstream<S>,
+        grad_output: &GradOutput<S>,
         of_a: &mut [MaybeUninit<S>],
         of_b: &mut [MaybeUninit<S>],
     ) -> Result<()> {
         Arch::new().dispatch(Gradients {
             pairs: self,
             first,
-            upstream,
+            grad_output,
             of_a,
             of_b,
         })
@@ -203,7 +203,7 @@ struct Sum<'a, S> {
     range: Range<usize>,
 }
 
-impl<S: Scalar> NullaryFnOnce for Sum<'_, S> {
+impl<S: Element> NullaryFnOnce for Sum<'_, S> {
     type Output = Result<f64>;
 
     #[inline(always)]
@@ -230,7 +230,7 @@ struct Losses<'a, S> {
     losses: &'a mut [MaybeUninit<S>],
 }
 
-impl<S: Scalar> NullaryFnOnce for Losses<'_, S> {
+impl<S: Element> NullaryFnOnce for Losses<'_, S> {
     type Output = Result<()>;
 
     #[inline(always)]
@@ -251,15 +251,15 @@ impl<S: Scalar> NullaryFnOnce for Losses<'_, S> {
     }
 }
 
-struct Gradients<'a, S: Scalar> {
+struct Gradients<'a, S: Element> {
     pairs: &'a Pairs<'a, S>,
     first: usize,
-    upstream: &'a Upstream<'a, S>,
+    grad_output: &'a GradOutput<'a, S>,
     of_a: &'a mut [MaybeUninit<S>],
     of_b: &'a mut [MaybeUninit<S>],
 }
 
-impl<S: Scalar> NullaryFnOnce for Gradients<'_, S> {
+impl<S: Element> NullaryFnOnce for Gradients<'_, S> {
     type Output = Result<()>;
 
     #[inline(always)]
@@ -278,14 +278,14 @@ impl<S: Scalar> NullaryFnOnce for Gradients<'_, S> {
     }
 }
 
-impl<S: Scalar> Gradients<'_, S> {
+impl<S: Element> Gradients<'_, S> {
     /// `+g` for a, `−g` for b, with `g_k = slope·direction(a_k − b_k)`.
     #[inline(always)]
     fn write(self, direction: impl Fn(S::Wide) -> S::Wide) -> Result<()> {
         let Self {
             pairs,
             first,
-            upstream,
+            grad_output,
             of_a,
             of_b,
         } = self;
@@ -301,7 +301,7 @@ impl<S: Scalar> Gradients<'_, S> {
             start = block.end;
             pairs.energies(block.clone(), &mut room, |(_, slope)| slope)?;
             let slopes = &mut room.numbers[..block.len()];
-            upstream.apply(block.start, slopes);
+            grad_output.apply(block.start, slopes);
             // Of a block with more than one piece there is but one pair.
             for piece in pieces(d) {
                 let place = piece.start..piece.start + block.len() * piece.len();

@@ -1,33 +1,18 @@
-//! The loss over all pairs of a batch, as a candle CustomOp. The arithmetic of a pair is in
-//! [`crate::energy`], that of a tile of pairs in `tile.rs` and, for a GPU, in `kernels/in_batch.cu`
-//! behind `cuda.rs`.
+//! The loss over all pairs of a batch. The arithmetic of a pair is in [`crate::energy`], the
+//! candle CustomOp in `op.rs`, the loops over the pairs in `cpu.rs` and, for a GPU, in
+//! `kernels/in_batch.cu` behind `cuda.rs`.
 
-mod classes;
+mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-mod evaluate;
-mod lanes;
-mod matrix;
 mod miner;
+mod op;
 mod reduction;
-mod rounds;
-mod source;
-mod tile;
-mod weigh;
 
-use std::ops::{AddAssign, MulAssign, SubAssign};
-use std::sync::{Mutex, PoisonError};
-
-use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Shape, Storage, Tensor, WithDType,
-};
-use num_traits::Float;
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use self::classes::Classes;
-use self::evaluate::evaluate;
-use self::reduction::Totals;
+use self::op::Op;
 use crate::error::check_size;
 use crate::{LossError, Margin, Variant};
 
@@ -126,11 +111,8 @@ impl InBatchContrastiveLoss {
     /// that this loss is not written for.
     pub fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Tensor, LossError> {
         check_batch(embeddings, labels)?;
-        #[cfg(feature = "cuda")]
-        if embeddings.device().is_cuda() {
-            return Ok(cuda::forward(*self, (embeddings, labels))?);
-        }
-        Ok(embeddings.apply_op1(self.of_batch(embeddings, labels)?)?)
+        let op = Op::new(*self, &[labels], [embeddings.track_op(), false])?;
+        Ok(embeddings.apply_op1(op)?)
     }
 
     /// The loss of all pairs of a query and a reference, with a backward pass to those of the two
@@ -170,21 +152,11 @@ impl InBatchContrastiveLoss {
                 labels: query_labels.device().location(),
             });
         }
-        #[cfg(feature = "cuda")]
-        if queries.device().is_cuda() {
-            let references = (references, reference_labels);
-            return Ok(cuda::forward_against(
-                *self,
-                (queries, query_labels),
-                references,
-            )?);
-        }
-        let op = Op {
-            loss: *self,
-            classes: Classes::of_batches([query_labels, reference_labels])?.into(),
-            wanted: [queries.track_op(), references.track_op()],
-            gradients: Mutex::default(),
-        };
+        let op = Op::new(
+            *self,
+            &[query_labels, reference_labels],
+            [queries.track_op(), references.track_op()],
+        )?;
         Ok(queries.apply_op2(references, op)?)
     }
 
@@ -199,26 +171,10 @@ impl InBatchContrastiveLoss {
         labels: &Tensor,
     ) -> Result<(Tensor, Tensor), LossError> {
         check_batch(embeddings, labels)?;
-        #[cfg(feature = "cuda")]
-        if embeddings.device().is_cuda() {
-            return Ok(cuda::loss_and_gradient(*self, (embeddings, labels))?);
-        }
-        let op = Op {
-            wanted: [true, false],
-            ..self.of_batch(embeddings, labels)?
-        };
+        let op = Op::new(*self, &[labels], [true, false])?;
         let loss = embeddings.apply_op1_no_bwd(&op)?;
-        let [gradient, _] = op.gradients(&loss.ones_like()?, embeddings, None)?;
+        let [gradient, _] = op.gradients(&[embeddings], &loss.ones_like()?)?;
         Ok((loss, gradient.unwrap_or_else(|| embeddings.clone())))
-    }
-
-    fn of_batch(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Op, LossError> {
-        Ok(Op {
-            loss: *self,
-            classes: Classes::of_batches([labels])?.into(),
-            wanted: [embeddings.track_op(), false],
-            gradients: Mutex::default(),
-        })
     }
 }
 
@@ -266,174 +222,4 @@ fn check(embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
         });
     }
     Ok(())
-}
-
-/// The number type of the sums.
-trait Real: Float + AddAssign + MulAssign + SubAssign + Default + WithDType {
-    fn next_up(self) -> Self;
-}
-
-impl Real for f32 {
-    fn next_up(self) -> Self {
-        self.next_up()
-    }
-}
-
-impl Real for f64 {
-    fn next_up(self) -> Self {
-        self.next_up()
-    }
-}
-
-/// A gradient as it was summed, to be multiplied by `factor` still.
-struct Wide {
-    factor: f64,
-    values: CpuStorage,
-}
-
-impl Wide {
-    fn times(self, upstream: f64, like: &Tensor) -> candle_core::Result<Tensor> {
-        fn scaled<W: Real>(
-            mut values: Vec<W>,
-            factor: f64,
-            shape: &Shape,
-        ) -> candle_core::Result<Tensor> {
-            let factor = W::from_f64(factor);
-            for value in &mut values {
-                *value *= factor;
-            }
-            Tensor::from_vec(values, shape, &Device::Cpu)
-        }
-        let factor = self.factor * upstream;
-        match self.values {
-            CpuStorage::F32(values) => scaled(values, factor, like.shape())?,
-            CpuStorage::F64(values) => scaled(values, factor, like.shape())?,
-            other => candle_core::bail!("a gradient summed in {:?}", other.dtype()),
-        }
-        .to_dtype(like.dtype())
-    }
-}
-
-struct Op {
-    loss: InBatchContrastiveLoss,
-    /// Of the batch, and of the other where there is one.
-    classes: Vec<Classes>,
-    wanted: [bool; 2],
-    /// From the forward pass; the first backward pass takes them, another makes them anew.
-    gradients: Mutex<Option<[Option<Wide>; 2]>>,
-}
-
-impl Op {
-    fn run(&self, batches: &[evaluate::View]) -> candle_core::Result<(f64, [Option<Wide>; 2])> {
-        let mut batches = batches.iter().copied().zip(&self.classes);
-        let Some(first) = batches.next() else {
-            candle_core::bail!("{}: no batch", CustomOp1::name(self));
-        };
-        evaluate(self.loss, (first, batches.next()), self.wanted)
-    }
-
-    fn forward(&self, batches: &[evaluate::View]) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (value, gradients) = self.run(batches)?;
-        *self.kept() = Some(gradients);
-        let value = match batches[0].0.dtype() {
-            DType::F16 => half::f16::to_cpu_storage_owned(vec![half::f16::from_f64(value)]),
-            DType::BF16 => half::bf16::to_cpu_storage_owned(vec![half::bf16::from_f64(value)]),
-            DType::F64 => f64::to_cpu_storage_owned(vec![value]),
-            _ => f32::to_cpu_storage_owned(vec![value as f32]),
-        };
-        Ok((value, ().into()))
-    }
-
-    fn gradients(
-        &self,
-        upstream: &Tensor,
-        first: &Tensor,
-        second: Option<&Tensor>,
-    ) -> candle_core::Result<[Option<Tensor>; 2]> {
-        let kept = self.kept().take();
-        let [of_first, of_second] = match kept {
-            Some(gradients) => gradients,
-            None => {
-                let tensors: Vec<_> = [Some(first), second]
-                    .into_iter()
-                    .flatten()
-                    .map(Tensor::storage_and_layout)
-                    .collect();
-                let views = tensors
-                    .iter()
-                    .map(|(storage, layout)| match &**storage {
-                        Storage::Cpu(storage) => Ok((storage, *layout)),
-                        _ => candle_core::bail!("{}: not on the CPU", CustomOp1::name(self)),
-                    })
-                    .collect::<candle_core::Result<Vec<_>>>()?;
-                self.run(&views)?.1
-            }
-        };
-        let upstream = upstream.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let times = |gradient: Option<Wide>, like: Option<&Tensor>| {
-            gradient
-                .zip(like)
-                .map(|(gradient, like)| gradient.times(upstream, like))
-                .transpose()
-        };
-        Ok([times(of_first, Some(first))?, times(of_second, second)?])
-    }
-
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<[Option<Wide>; 2]>> {
-        // What it holds is whole or not there.
-        self.gradients
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl CustomOp1 for Op {
-    fn name(&self) -> &'static str {
-        "in-batch-contrastive-loss"
-    }
-
-    fn cpu_fwd(
-        &self,
-        embeddings: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.forward(&[(embeddings, layout)])
-    }
-
-    fn bwd(
-        &self,
-        embeddings: &Tensor,
-        _loss: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let [gradient, _] = self.gradients(upstream, embeddings, None)?;
-        Ok(gradient)
-    }
-}
-
-impl CustomOp2 for Op {
-    fn name(&self) -> &'static str {
-        CustomOp1::name(self)
-    }
-
-    fn cpu_fwd(
-        &self,
-        queries: &CpuStorage,
-        query_layout: &Layout,
-        references: &CpuStorage,
-        reference_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.forward(&[(queries, query_layout), (references, reference_layout)])
-    }
-
-    fn bwd(
-        &self,
-        queries: &Tensor,
-        references: &Tensor,
-        _loss: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_queries, of_references] = self.gradients(upstream, queries, Some(references))?;
-        Ok((of_queries, of_references))
-    }
 }

@@ -75,16 +75,6 @@ pub(crate) fn add_component<W: Real>(
     total(lanes)
 }
 
-#[inline(always)]
-pub(crate) fn squared_distance<W: Real>(a: &[W], b: &[W]) -> W {
-    sum_of(
-        a,
-        b,
-        #[inline(always)]
-        |a, b| (a - b) * (a - b),
-    )
-}
-
 /// `Σ term(a_k, b_k)`.
 #[inline(always)]
 pub(crate) fn sum_of<W: Real>(a: &[W], b: &[W], term: impl Fn(W, W) -> W) -> W {

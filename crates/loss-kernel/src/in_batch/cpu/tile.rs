@@ -23,7 +23,7 @@ use super::totals::Totals;
 use super::weigh::{DISSIMILAR, DROPPED, SIMILAR, Weighing, weigh_row};
 use crate::element::{Element, Real};
 use crate::energy::Norm;
-use crate::lanes::{add_component, add_to_each, squared_distance, sum_of};
+use crate::lanes::{add_component, add_to_each, sum_of};
 
 const NEAR: f64 = 1.0 / 32.0;
 
@@ -202,20 +202,17 @@ impl<W: Real> Tile<W> {
         if !self.product {
             row.fill(W::zero());
             for (&a, right) in a.iter().zip(self.right.raw.chunks_exact(columns)) {
-                match norm {
-                    Norm::L1 => add_to_each(
-                        row,
-                        right,
-                        #[inline(always)]
-                        |b| (a - b).abs(),
-                    ),
-                    Norm::L2 => add_to_each(
-                        row,
-                        right,
-                        #[inline(always)]
-                        |b| (a - b) * (a - b),
-                    ),
-                }
+                norm.fixed(
+                    #[inline(always)]
+                    |norm| {
+                        add_to_each(
+                            row,
+                            right,
+                            #[inline(always)]
+                            |b| norm.term(a - b),
+                        );
+                    },
+                );
             }
             return;
         }
@@ -235,7 +232,12 @@ impl<W: Real> Tile<W> {
         }
         for j in partners {
             if is_near(row[j], square + self.right.squares[j]) {
-                row[j] = squared_distance(a, &self.right.raw[j * d..][..d]);
+                row[j] = sum_of(
+                    a,
+                    &self.right.raw[j * d..][..d],
+                    #[inline(always)]
+                    |a, b| Norm::L2.term(a - b),
+                );
                 self.near.push(j);
             }
         }
@@ -325,30 +327,18 @@ impl<W: Real> Tile<W> {
             let a = self.left.raw[i * d + k];
             let right = &self.right.raw[k * columns..][..columns];
             let of_right = &mut self.right.gradient[k * columns..][..columns];
-            let sum = match norm {
-                Norm::L2 => add_component(
-                    slopes,
-                    right,
-                    of_right,
-                    #[inline(always)]
-                    |b| a - b,
-                ),
-                Norm::L1 => add_component(
-                    slopes,
-                    right,
-                    of_right,
-                    #[inline(always)]
-                    |b| {
-                        let difference = a - b;
-                        // `signum` gives 1 for 0.
-                        if difference == W::zero() {
-                            difference
-                        } else {
-                            difference.signum()
-                        }
-                    },
-                ),
-            };
+            let sum = norm.fixed(
+                #[inline(always)]
+                |norm| {
+                    add_component(
+                        slopes,
+                        right,
+                        of_right,
+                        #[inline(always)]
+                        |b| norm.direction(a - b),
+                    )
+                },
+            );
             self.left.gradient[i * d + k] += sum;
         }
     }

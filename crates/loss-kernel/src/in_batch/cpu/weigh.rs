@@ -20,8 +20,6 @@ pub(super) struct Weighing<W> {
 }
 
 /// Makes the `s` of a row slopes, adds up its losses, and returns how many slopes are not 0.
-///
-/// The variant is a constant in each arm, so that a loop has no branch in it.
 #[inline(always)]
 pub(super) fn weigh_row<W: Real>(
     weighing: &Weighing<W>,
@@ -34,17 +32,10 @@ pub(super) fn weigh_row<W: Real>(
         margin,
         factors,
     } = *weighing;
-    match variant {
-        Variant::Hadsell => weigh_as(Variant::Hadsell, margin, factors, kinds, row, totals),
-        Variant::Legacy => weigh_as(Variant::Legacy, margin, factors, kinds, row, totals),
-        Variant::Squared => weigh_as(Variant::Squared, margin, factors, kinds, row, totals),
-        Variant::ExponentialL1 => {
-            weigh_as(Variant::ExponentialL1, margin, factors, kinds, row, totals)
-        }
-        Variant::ExponentialL2 => {
-            weigh_as(Variant::ExponentialL2, margin, factors, kinds, row, totals)
-        }
-    }
+    variant.fixed(
+        #[inline(always)]
+        |variant| weigh_as(variant, margin, factors, kinds, row, totals),
+    )
 }
 
 #[inline(always)]

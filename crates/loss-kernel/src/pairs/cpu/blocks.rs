@@ -8,7 +8,7 @@ use pulp::{Arch, NullaryFnOnce};
 
 use super::{grad_output::GradOutput, labels::Labels, stores::Stores};
 use crate::{
-    ContrastiveLoss, Variant,
+    ContrastiveLoss,
     element::Element,
     embeddings::{Embeddings, View},
     energy::Norm,
@@ -122,40 +122,35 @@ impl<'a, S: Element> Pairs<'a, S> {
         room: &mut Room<S>,
         wanted: impl Fn((S::Wide, S::Wide)) -> S::Wide,
     ) -> Result<()> {
-        match self.loss.variant.norm() {
-            Norm::L1 => self.separations(block.clone(), room, |difference| difference.abs()),
-            Norm::L2 => self.separations(block.clone(), room, |difference| difference * difference),
-        }
+        self.loss.variant.norm().fixed(
+            #[inline(always)]
+            |norm| self.separations(norm, block.clone(), room),
+        );
         let similar = &mut room.similar[..block.len()];
         self.labels.read(block.start, similar)?;
         let margin = cast(self.loss.margin.get()).unwrap_or_else(Float::nan);
         let numbers = &mut room.numbers[..block.len()];
-        // Each with a loop of its own, in which the formula is fixed.
-        match self.loss.variant {
-            it @ Variant::Hadsell => apply(it, numbers, similar, margin, wanted),
-            it @ Variant::Legacy => apply(it, numbers, similar, margin, wanted),
-            it @ Variant::Squared => apply(it, numbers, similar, margin, wanted),
-            it @ Variant::ExponentialL1 => apply(it, numbers, similar, margin, wanted),
-            it @ Variant::ExponentialL2 => apply(it, numbers, similar, margin, wanted),
-        }
+        self.loss.variant.fixed(
+            #[inline(always)]
+            |variant| {
+                for (number, similar) in numbers.iter_mut().zip(similar) {
+                    *number = wanted(variant.loss_and_slope(*number, *similar, margin));
+                }
+            },
+        );
         Ok(())
     }
 
-    /// Leaves `Σ term(a_k − b_k)` of each pair of a block in `room.numbers`.
+    /// Leaves the `s` of each pair of a block in `room.numbers`.
     #[inline(always)]
-    fn separations(
-        &self,
-        block: Range<usize>,
-        room: &mut Room<S>,
-        term: impl Fn(S::Wide) -> S::Wide,
-    ) {
+    fn separations(&self, norm: Norm, block: Range<usize>, room: &mut Room<S>) {
         let numbers = &mut room.numbers[..block.len()];
         if self.dimension() == 2 {
             let a = self.a.read(block.clone(), 0..2, &mut room.a);
             let b = self.b.read(block, 0..2, &mut room.b);
             let rows = a.as_chunks::<2>().0.iter().zip(b.as_chunks::<2>().0);
             for (s, (a, b)) in numbers.iter_mut().zip(rows) {
-                *s = term(a[0] - b[0]) + term(a[1] - b[1]);
+                *s = norm.term(a[0] - b[0]) + norm.term(a[1] - b[1]);
             }
             return;
         }
@@ -169,25 +164,11 @@ impl<'a, S: Element> Pairs<'a, S> {
                     a,
                     b,
                     #[inline(always)]
-                    |a, b| term(a - b),
+                    |a, b| norm.term(a - b),
                 );
             }
             *s = total(lanes);
         }
-    }
-}
-
-/// Turns each `s` into what is `wanted` of (loss, slope).
-#[inline(always)]
-fn apply<T: Float>(
-    variant: Variant,
-    numbers: &mut [T],
-    similar: &[bool],
-    margin: T,
-    wanted: impl Fn((T, T)) -> T,
-) {
-    for (number, similar) in numbers.iter_mut().zip(similar) {
-        *number = wanted(variant.loss_and_slope(*number, *similar, margin));
     }
 }
 
@@ -264,24 +245,17 @@ impl<S: Element> NullaryFnOnce for Gradients<'_, S> {
 
     #[inline(always)]
     fn call(self) -> Result<()> {
-        match self.pairs.loss.variant.norm() {
-            Norm::L2 => self.write(|difference| difference),
-            // `signum` gives 1 for 0.
-            Norm::L1 => self.write(|difference| {
-                if difference.is_zero() {
-                    difference
-                } else {
-                    difference.signum()
-                }
-            }),
-        }
+        self.pairs.loss.variant.norm().fixed(
+            #[inline(always)]
+            |norm| self.write(norm),
+        )
     }
 }
 
 impl<S: Element> Gradients<'_, S> {
     /// `+g` for a, `−g` for b, with `g_k = slope·direction(a_k − b_k)`.
     #[inline(always)]
-    fn write(self, direction: impl Fn(S::Wide) -> S::Wide) -> Result<()> {
+    fn write(self, norm: Norm) -> Result<()> {
         let Self {
             pairs,
             first,
@@ -312,7 +286,7 @@ impl<S: Element> Gradients<'_, S> {
                     let rows = a.as_chunks::<2>().0.iter().zip(b.as_chunks::<2>().0);
                     let gradients = wide.as_chunks_mut::<2>().0.iter_mut();
                     for ((g, slope), (a, b)) in gradients.zip(&*slopes).zip(rows) {
-                        *g = [0, 1].map(|k| *slope * direction(a[k] - b[k]));
+                        *g = [0, 1].map(|k| *slope * norm.direction(a[k] - b[k]));
                     }
                 } else {
                     let rows = wide.chunks_exact_mut(piece.len());
@@ -320,7 +294,7 @@ impl<S: Element> Gradients<'_, S> {
                         let a = pairs.a.read(i..i + 1, piece.clone(), &mut room.a);
                         let b = pairs.b.read(i..i + 1, piece.clone(), &mut room.b);
                         for (g, (a, b)) in row.iter_mut().zip(a.iter().zip(b)) {
-                            *g = *slope * direction(*a - *b);
+                            *g = *slope * norm.direction(*a - *b);
                         }
                     }
                 }

@@ -4,7 +4,7 @@ use candle_core::{Layout, WithDType};
 use half::f16;
 
 use super::*;
-use crate::{Reduction, pairs::cpu::uninit};
+use crate::{Reduction, Variant, pairs::cpu::uninit};
 
 /// The sum of the losses and both gradients, with the vectors of this processor or with those that
 /// every processor of its kind has.

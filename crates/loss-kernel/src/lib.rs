@@ -21,8 +21,15 @@
 //! # }
 //! ```
 //!
-//! The formulas are in [`Variant`] and their derivation in `docs/formulas.md`. The gradient is
-//! exact: Caffe divides by `d + 1e-4` in its backward pass, this crate does not.
+//! - [`ContrastiveLoss`] is the loss of given pairs, [`contrastive_loss`] its common case.
+//! - [`InBatchContrastiveLoss`] is the loss of all pairs of a batch, or of those that a [`Miner`]
+//!   selects, with [`XbmMemory`] for pairs with earlier batches.
+//! - [`Variant`] has the formulas, `docs/formulas.md` their derivation. The gradient is exact:
+//!   Caffe divides by `d + 1e-4` in its backward pass, this crate does not.
+//!
+//! In the source, `energy.rs` has the formulas of one pair. Each loss has a folder: `op.rs` is its
+//! candle CustomOp, `cpu.rs` its loops on the CPU and `cuda.rs` the launches of its kernels, which are
+//! in `kernels/`.
 //!
 //! With the feature `cuda` the same calls run on a GPU where the tensors are on one; what that
 //! needs is in `docs/gpu.md`. The features `cudnn` and `nccl` are candle's.

@@ -9,7 +9,7 @@ use crate::Margin;
 /// Which pairs of a batch count.
 ///
 /// Every embedding is an *anchor* and selects some of its pairs; a pair counts if either of its two
-/// embeddings selects it (of [`forward_against`], if the query does). Let `P` be the distance of an
+/// embeddings selects it (in [`forward_against`], if the query does). Let `P` be the distance of an
 /// anchor's farthest similar pair (−∞ if it has none) and `Q` that of its nearest dissimilar pair
 /// (+∞ if it has none).
 ///
@@ -28,13 +28,13 @@ use crate::Margin;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Miner {
-    /// All of them.
+    /// All pairs.
     #[default]
     All,
-    /// Those on the wrong side: similar pairs farther than the nearest dissimilar one, and
-    /// dissimilar ones nearer than the farthest similar one. As the `OnlineContrastiveLoss` of
-    /// sentence-transformers, which however compares with the farthest and the nearest pair of the
-    /// whole batch, so that one outlier selects for everyone.
+    /// Pairs on the wrong side: similar ones farther than the nearest dissimilar one, and dissimilar
+    /// ones nearer than the farthest similar one. `OnlineContrastiveLoss` of sentence-transformers
+    /// does the same with the farthest and the nearest pair of the whole batch, where one outlier
+    /// selects for everyone.
     Hard,
     /// Dissimilar pairs beyond the farthest similar one, by less than `width`. After FaceNet
     /// (Schroff, Kalenichenko, Philbin 2015), whose triplets have one similar pair each.

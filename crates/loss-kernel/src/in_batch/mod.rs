@@ -9,11 +9,11 @@ mod miner;
 mod op;
 mod reduction;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use self::op::Op;
-use crate::error::check_size;
+use crate::error::{check_devices, check_size, check_types, refuse};
 use crate::{LossError, Margin, Variant};
 
 pub use self::miner::Miner;
@@ -46,7 +46,7 @@ pub use self::reduction::InBatchReduction;
 /// The result is a scalar of the embeddings' type. If it is tracked, the gradient is computed along
 /// with it and kept for the backward pass: as much memory as the embeddings take (in f32 for f16
 /// and bf16), and nothing of it for a [detached](Tensor::detach) batch. Beyond that, memory grows
-/// with N: some 100 bytes a row, and a few tiles a thread.
+/// with N: about 100 bytes a row, and a few tiles a thread.
 ///
 /// Deterministic: the same bits for the same input, for any number of threads. Sums are taken in
 /// f32 for f16, bf16 and f32 embeddings (over tiles in f64), and in f64 for f64. How exact the
@@ -71,17 +71,17 @@ impl InBatchContrastiveLoss {
         }
     }
 
-    /// With another formula.
+    /// Sets the formula.
     pub fn variant(self, variant: Variant) -> Self {
         Self { variant, ..self }
     }
 
-    /// With another reduction.
+    /// Sets what the losses of the pairs become.
     pub fn reduction(self, reduction: InBatchReduction) -> Self {
         Self { reduction, ..self }
     }
 
-    /// Whether similar and dissimilar pairs weigh the same, however many there are of each: a pair
+    /// Sets whether similar and dissimilar pairs weigh the same, however many there are of each: a pair
     /// has weight `P/(2·P_kind)` before the reduction, where `P` is the number of pairs that the
     /// reduction counts and `P_kind` that of those of its kind. A mean is then the average of the
     /// two kinds' means; a kind without pairs has mean 0.
@@ -89,13 +89,13 @@ impl InBatchContrastiveLoss {
         Self { balanced, ..self }
     }
 
-    /// Whether each embedding is first divided by its Euclidean length. The gradient goes through
+    /// Sets whether each embedding is first divided by its Euclidean length. The gradient goes through
     /// the division. An embedding of zeros stays as it is, and has gradient 0.
     pub fn normalised(self, normalised: bool) -> Self {
         Self { normalised, ..self }
     }
 
-    /// With a selection of pairs.
+    /// Sets which pairs count.
     pub fn miner(self, miner: Miner) -> Self {
         Self { miner, ..self }
     }
@@ -107,7 +107,7 @@ impl InBatchContrastiveLoss {
     ///
     /// # Errors
     ///
-    /// Where shapes, types or devices do not fit, there is no pair, or the tensors are on a device
+    /// If shapes, types or devices do not fit, there is no pair, or the tensors are on a device
     /// that this loss is not written for.
     pub fn forward(&self, embeddings: &Tensor, labels: &Tensor) -> Result<Tensor, LossError> {
         check_batch(embeddings, labels)?;
@@ -123,7 +123,7 @@ impl InBatchContrastiveLoss {
     ///
     /// # Errors
     ///
-    /// As [`forward`](Self::forward), or where the two do not fit each other.
+    /// As [`forward`](Self::forward), or if the two do not fit each other.
     pub fn forward_against(
         &self,
         queries: &Tensor,
@@ -134,24 +134,15 @@ impl InBatchContrastiveLoss {
         check(queries, query_labels)?;
         check(references, reference_labels)?;
         if queries.dims()[1] != references.dims()[1] {
-            return Err(LossError::Dimensions {
-                queries: queries.shape().clone(),
-                references: references.shape().clone(),
-            });
+            refuse!(
+                Shape,
+                "queries and references must have the same dimensions, got {:?} and {:?}",
+                queries.shape(),
+                references.shape()
+            );
         }
-        if queries.dtype() != references.dtype() {
-            return Err(LossError::EmbeddingTypes {
-                a: queries.dtype(),
-                b: references.dtype(),
-            });
-        }
-        if !queries.device().same_device(references.device()) {
-            return Err(LossError::Devices {
-                a: queries.device().location(),
-                b: references.device().location(),
-                labels: query_labels.device().location(),
-            });
-        }
+        check_types(&[queries, references])?;
+        check_devices(&[queries, references])?;
         let op = Op::new(
             *self,
             &[query_labels, reference_labels],
@@ -178,48 +169,59 @@ impl InBatchContrastiveLoss {
     }
 }
 
-/// Of a batch whose own rows make the pairs.
+/// Checks a batch whose own rows make the pairs.
 fn check_batch(embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
     check(embeddings, labels)?;
-    if embeddings.dims()[0] < 2 {
-        return Err(LossError::NoPair(embeddings.shape().clone()));
+    check_rows(embeddings, 2)
+}
+
+/// Refuses a batch that is too small for a pair.
+fn check_rows(embeddings: &Tensor, least: usize) -> Result<(), LossError> {
+    if embeddings.dims()[0] < least || embeddings.dims()[1] == 0 {
+        refuse!(
+            Shape,
+            "a pair needs two embeddings of at least one dimension, got {:?}; leave out a last \
+             batch that is too small",
+            embeddings.shape()
+        );
     }
     Ok(())
 }
 
 fn check(embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
     if embeddings.rank() != 2 {
-        return Err(LossError::BatchShape(embeddings.shape().clone()));
+        refuse!(
+            Shape,
+            "the embeddings of a batch must be (batch, dimensions), got {:?}",
+            embeddings.shape()
+        );
     }
-    check_size(embeddings.shape())?;
-    if embeddings.elem_count() == 0 {
-        return Err(LossError::NoPair(embeddings.shape().clone()));
-    }
+    check_size(embeddings)?;
+    check_rows(embeddings, 1)?;
     if labels.dims() != &embeddings.dims()[..1] {
-        return Err(LossError::ClassShape {
-            embeddings: embeddings.shape().clone(),
-            labels: labels.shape().clone(),
-        });
+        refuse!(
+            Shape,
+            "one label an embedding is needed: embeddings are {:?}, labels are {:?}",
+            embeddings.shape(),
+            labels.shape()
+        );
     }
-    if !matches!(
-        embeddings.dtype(),
-        DType::F16 | DType::BF16 | DType::F32 | DType::F64
-    ) {
-        return Err(LossError::BatchType(embeddings.dtype()));
-    }
+    check_types(&[embeddings])?;
     if !labels.dtype().is_int() {
-        return Err(LossError::ClassType(labels.dtype()));
+        refuse!(
+            DType,
+            "the labels of a batch must be integers, which name classes, got {:?}",
+            labels.dtype()
+        );
     }
-    let (device, labels_device) = (embeddings.device(), labels.device());
+    let device = embeddings.device();
     if !(device.is_cpu() || cfg!(feature = "cuda") && device.is_cuda()) {
-        return Err(LossError::UnsupportedDevice(device.location()));
+        refuse!(
+            Device,
+            "the loss over all pairs of a batch runs on the CPU and, built with the feature \
+             `cuda`, on NVIDIA GPUs; got a tensor on {:?}",
+            device.location()
+        );
     }
-    if !device.same_device(labels_device) {
-        return Err(LossError::Devices {
-            a: device.location(),
-            b: device.location(),
-            labels: labels_device.location(),
-        });
-    }
-    Ok(())
+    check_devices(&[embeddings, labels])
 }

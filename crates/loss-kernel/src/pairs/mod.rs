@@ -11,7 +11,7 @@ use candle_core::{DType, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use self::op::{Backward, Forward};
-use crate::error::check_size;
+use crate::error::{check_devices, check_size, check_types, is_float, refuse};
 use crate::{LossError, Margin, Variant};
 
 /// What the losses of the pairs become.
@@ -50,12 +50,12 @@ impl ContrastiveLoss {
         }
     }
 
-    /// With another formula.
+    /// Sets the formula.
     pub fn variant(self, variant: Variant) -> Self {
         Self { variant, ..self }
     }
 
-    /// With another reduction.
+    /// Sets what the losses of the pairs become.
     pub fn reduction(self, reduction: Reduction) -> Self {
         Self { reduction, ..self }
     }
@@ -64,16 +64,16 @@ impl ContrastiveLoss {
     ///
     /// `a` and `b` are (N, D) of one type, f16, bf16, f32 or f64, with any strides. `same` is (N,),
     /// u8, u32 or floats: 1 for a similar pair, 0 for a dissimilar one. The result has the
-    /// embeddings' type and is a scalar, or (N,) with [`Reduction::None`]. A loss weight comes in
-    /// as the result's gradient: multiply the result by it.
+    /// embeddings' type and is a scalar, or (N,) with [`Reduction::None`]. To
+    /// weight the loss, multiply the result.
     ///
-    /// On a GPU nothing waits for it, and so no label is looked at here: a pair whose label is
-    /// neither 0 nor 1 has a loss and gradients of NaN there.
+    /// On a GPU the call does not wait for the device and so cannot check the labels: a pair whose
+    /// label is neither 0 nor 1 has a loss and gradients of NaN there.
     ///
     /// # Errors
     ///
-    /// Where shapes, types or devices do not fit, the batch is empty, or, on the CPU, a label is
-    /// neither 0 nor 1.
+    /// If shapes, types or devices do not fit, the batch is empty, or, on the CPU, a label is neither
+    /// 0 nor 1.
     pub fn forward(&self, a: &Tensor, b: &Tensor, same: &Tensor) -> Result<Tensor, LossError> {
         check(a, b, same)?;
         Ok(a.apply_op3(b, same, Forward(*self))?)
@@ -83,11 +83,11 @@ impl ContrastiveLoss {
     /// [`forward`](Self::forward) computes from `grad_output`, the gradient of its result (a scalar,
     /// or (N,) with [`Reduction::None`], of the embeddings' type).
     ///
-    /// Both are views of one (2, N, D) tensor, and nothing else is allocated.
+    /// Both are views of one (2, N, D) tensor. Nothing else of that size is allocated.
     ///
     /// # Errors
     ///
-    /// As [`forward`](Self::forward); or where `grad_output` has another shape, type or device than
+    /// As [`forward`](Self::forward), or if `grad_output` has another shape, type or device than
     /// the result.
     pub fn gradient(
         &self,
@@ -116,20 +116,25 @@ impl ContrastiveLoss {
 
     fn check_grad_output(&self, a: &Tensor, grad_output: &Tensor) -> Result<(), LossError> {
         let shape = self.shape(a.dims()[0]);
-        if grad_output.shape() == &shape
-            && grad_output.dtype() == a.dtype()
-            && grad_output.device().same_device(a.device())
-        {
+        let kind = if grad_output.shape() != &shape {
+            LossError::Shape
+        } else if grad_output.dtype() != a.dtype() {
+            LossError::DType
+        } else if !grad_output.device().same_device(a.device()) {
+            LossError::Device
+        } else {
             return Ok(());
-        }
-        Err(LossError::Upstream {
-            expected: (shape, a.dtype(), a.device().location()),
-            found: (
-                grad_output.shape().clone(),
-                grad_output.dtype(),
-                grad_output.device().location(),
-            ),
-        })
+        };
+        let expected = (shape, a.dtype(), a.device().location());
+        let found = (
+            grad_output.shape(),
+            grad_output.dtype(),
+            grad_output.device().location(),
+        );
+        Err(kind(format!(
+            "the gradient of the output must have the output's shape, type and device, \
+             {expected:?}, got {found:?}"
+        )))
     }
 }
 
@@ -137,7 +142,7 @@ impl ContrastiveLoss {
 ///
 /// # Errors
 ///
-/// As [`ContrastiveLoss::forward`], or where the margin is not positive and finite.
+/// As [`ContrastiveLoss::forward`], or if the margin is not positive and finite.
 pub fn contrastive_loss(
     a: &Tensor,
     b: &Tensor,
@@ -149,37 +154,36 @@ pub fn contrastive_loss(
 
 fn check(a: &Tensor, b: &Tensor, same: &Tensor) -> Result<(), LossError> {
     if a.rank() != 2 || a.dims() != b.dims() {
-        return Err(LossError::EmbeddingShapes {
-            a: a.shape().clone(),
-            b: b.shape().clone(),
-        });
+        refuse!(
+            Shape,
+            "the embeddings of a batch of pairs must both be (pairs, dimensions), got {:?} and {:?}",
+            a.shape(),
+            b.shape()
+        );
     }
-    check_size(a.shape())?;
+    check_size(a)?;
     if a.elem_count() == 0 {
-        return Err(LossError::Empty(a.shape().clone()));
+        refuse!(
+            Shape,
+            "a batch must have at least one pair of at least one dimension, got {:?}",
+            a.shape()
+        );
     }
     if same.dims() != &a.dims()[..1] {
-        return Err(LossError::LabelShape {
-            embeddings: a.shape().clone(),
-            labels: same.shape().clone(),
-        });
+        refuse!(
+            Shape,
+            "one label a pair is needed: embeddings are {:?}, labels are {:?}",
+            a.shape(),
+            same.shape()
+        );
     }
-    let float = |dtype| matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64);
-    if a.dtype() != b.dtype() || !float(a.dtype()) {
-        return Err(LossError::EmbeddingTypes {
-            a: a.dtype(),
-            b: b.dtype(),
-        });
+    check_types(&[a, b])?;
+    if !(is_float(same.dtype()) || matches!(same.dtype(), DType::U8 | DType::U32)) {
+        refuse!(
+            DType,
+            "the labels must be u8, u32 or floats, got {:?}",
+            same.dtype()
+        );
     }
-    if !(float(same.dtype()) || matches!(same.dtype(), DType::U8 | DType::U32)) {
-        return Err(LossError::LabelType(same.dtype()));
-    }
-    if !a.device().same_device(b.device()) || !a.device().same_device(same.device()) {
-        return Err(LossError::Devices {
-            a: a.device().location(),
-            b: b.device().location(),
-            labels: same.device().location(),
-        });
-    }
-    Ok(())
+    check_devices(&[a, b, same])
 }

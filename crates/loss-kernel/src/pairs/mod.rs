@@ -60,6 +60,12 @@ impl ContrastiveLoss {
         Self { reduction, ..self }
     }
 
+    /// Sets whether each embedding is first divided by its Euclidean length. The gradient goes through
+    /// the division. An embedding of zeros stays as it is, and has gradient 0.
+    pub fn normalised(self, normalised: bool) -> Self {
+        Self { normalised, ..self }
+    }
+
     /// The loss, with a backward pass to both sides.
     ///
     /// `a` and `b` are (N, D) of one type, f16, bf16, f32 or f64, with any strides. `same` is (N,),

@@ -170,6 +170,21 @@ impl<'a, S: Element> Pairs<'a, S> {
             *s = total(lanes);
         }
     }
+
+    /// Leaves the gradients of both sides of a pair of normalised embeddings in `sides`.
+    fn pull_back(&self, pair: usize, norm: Norm, slope: S::Wide, sides: &mut [Vec<S::Wide>; 2]) {
+        for (embeddings, side) in [&self.a, &self.b].into_iter().zip(&mut *sides) {
+            side.resize(self.dimension(), S::Wide::zero());
+            embeddings.copy(pair, 0..self.dimension(), side);
+        }
+        let [a, b] = sides;
+        for (a, b) in a.iter_mut().zip(&mut *b) {
+            let gradient = slope * norm.direction(*a - *b);
+            (*a, *b) = (gradient, -gradient);
+        }
+        self.a.pull_back(pair, a);
+        self.b.pull_back(pair, b);
+    }
 }
 
 /// The components of one pair, `PIECE` at a time.
@@ -268,6 +283,7 @@ impl<S: Element> Gradients<'_, S> {
         let mut room = Room::<S>::new();
         let mut wide = [S::Wide::zero(); PIECE];
         let mut narrow = [[S::zero(); PIECE]; 2];
+        let mut through = [Vec::new(), Vec::new()];
         let mut start = first;
         let rows = pairs.block() * d;
         for (of_a, of_b) in of_a.chunks_mut(rows).zip(of_b.chunks_mut(rows)) {
@@ -276,6 +292,18 @@ impl<S: Element> Gradients<'_, S> {
             pairs.energies(block.clone(), &mut room, |(_, slope)| slope)?;
             let slopes = &mut room.numbers[..block.len()];
             grad_output.apply(block.start, slopes);
+            if pairs.loss.normalised {
+                let sides = of_a.chunks_exact_mut(d).zip(of_b.chunks_exact_mut(d));
+                for ((i, slope), (of_a, of_b)) in block.zip(&*slopes).zip(sides) {
+                    pairs.pull_back(i, norm, *slope, &mut through);
+                    for (gradient, to) in through.iter().zip([of_a, of_b]) {
+                        for (values, to) in gradient.chunks(PIECE).zip(to.chunks_mut(PIECE)) {
+                            stores.write(S::narrow_all(values, &mut narrow[0]), to);
+                        }
+                    }
+                }
+                continue;
+            }
             // Of a block with more than one piece there is but one pair.
             for piece in pieces(d) {
                 let place = piece.start..piece.start + block.len() * piece.len();

@@ -11,7 +11,10 @@ use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
 use candle_core::{CudaStorage, Layout, Result, bail};
 use cudarc::driver::{CudaStream, DevicePtr, SyncOnDrop};
 
-use crate::ffi;
+use crate::{Variant, ffi};
+
+// A variant goes to the kernels as its number, which is its place in either list.
+const _: () = assert!(Variant::ALL.len() == ffi::CONTRASTIVE_VARIANTS as usize);
 
 /// A tensor as a CustomOp gets it.
 pub(crate) type View<'a> = (&'a CudaStorage, &'a Layout);

@@ -188,6 +188,93 @@ fn the_check_refuses_wrong_gradients() -> Result<()> {
     Ok(())
 }
 
+/// A batch whose embeddings have many lengths, and a loss of them that is nowhere flat.
+fn of_many_lengths(variant: Variant, pairs: usize, dim: usize) -> Result<(ContrastiveLoss, Batch)> {
+    let batch = uniform(pairs, dim, 17)?;
+    let batch = Batch {
+        a: (batch.a * 3.0)?,
+        b: (batch.b * 0.2)?,
+        // A component of a, one of b, and their difference each move by less.
+        nearest: vec![1e-3; pairs * dim],
+        ..batch
+    };
+    // Unit vectors are at most 2 apart, their squares 4.
+    let loss = ContrastiveLoss::new(Margin::new(4.5).unwrap()).variant(variant);
+    Ok((loss.normalised(true), batch))
+}
+
+#[test]
+fn gradients_go_through_the_division_by_the_length() -> Result<()> {
+    for variant in Variant::ALL {
+        for reduction in [Reduction::Mean, Reduction::Sum, Reduction::None] {
+            for (pairs, dim) in [(1, 2), (5, 10), (3, 128), (1, 1100)] {
+                let (loss, batch) = of_many_lengths(variant, pairs, dim)?;
+                let loss = loss.reduction(reduction);
+                let claimed = backward(loss, &batch)?;
+                let context = format!("{variant:?} {reduction:?} N={pairs} D={dim}");
+                let decisive = check_claim(Variant::Hadsell, loss, &batch, &claimed)?
+                    .unwrap_or_else(|mismatch| panic!("{context}: {mismatch:?}"));
+                // A few entries may be too near 0 to tell.
+                assert!(
+                    decisive * 100 >= 2 * pairs * dim * 98,
+                    "{context}: {decisive}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_check_refuses_gradients_that_do_not_go_through_the_division() -> Result<()> {
+    for variant in Variant::ALL {
+        for (pairs, dim) in [(1, 2), (4, 3), (16, 10)] {
+            let (loss, batch) = of_many_lengths(variant, pairs, dim)?;
+            let verdict = |sides: [Tensor; 2]| {
+                let [of_a, of_b] = sides;
+                check_claim(Variant::Hadsell, loss, &batch, &(of_a, of_b))
+            };
+            let lengths = [&batch.a, &batch.b].map(|x| x.sqr()?.sum_keepdim(1)?.sqrt());
+            let [of_a, of_b] = lengths;
+            let lengths = [of_a?, of_b?];
+            let units = [
+                batch.a.broadcast_div(&lengths[0])?,
+                batch.b.broadcast_div(&lengths[1])?,
+            ];
+            let one = Tensor::new(1.0, &Device::Cpu)?;
+            let (of_a, of_b) =
+                loss.normalised(false)
+                    .gradient(&units[0], &units[1], &batch.same, &one)?;
+            let of_units = [of_a, of_b];
+            let project = |side: usize| -> Result<Tensor> {
+                let along = (&of_units[side] * &units[side])?.sum_keepdim(1)?;
+                &of_units[side] - units[side].broadcast_mul(&along)?
+            };
+            let projected = [project(0)?, project(1)?];
+            let divided = |gradients: &[Tensor; 2]| -> Result<[Tensor; 2]> {
+                Ok([
+                    gradients[0].broadcast_div(&lengths[0])?,
+                    gradients[1].broadcast_div(&lengths[1])?,
+                ])
+            };
+            assert!(
+                verdict(divided(&projected)?)?.is_ok(),
+                "{variant:?} N={pairs} D={dim}"
+            );
+            assert!(
+                verdict(divided(&of_units)?)?.is_err(),
+                "no projection passed"
+            );
+            assert!(verdict(projected)?.is_err(), "no division passed");
+            assert!(
+                verdict(of_units)?.is_err(),
+                "the gradient of the unit vectors passed"
+            );
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_pair_at_distance_zero_has_gradient_zero() -> Result<()> {
     for variant in Variant::ALL {

@@ -1,168 +1,28 @@
-//! The launches over the pairs on a GPU; the loops are in `kernels/pairs.cu`.
+//! What the launches of both losses share.
 //!
-//! Nothing here waits for the device: results, workspace and launches are queued on its stream.
+//! Nothing waits for the device: results, workspace and launches are queued on its stream.
 
 #![allow(unsafe_code, reason = "kernels are started through ffi")]
 
 use std::ffi::{CStr, c_void};
-use std::ptr;
 
 use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::{CudaDType, CudaStorageSlice, WrapErr};
+use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
 use candle_core::{CudaStorage, Layout, Result, bail};
-use cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, SyncOnDrop};
-use half::{bf16, f16};
+use cudarc::driver::{CudaStream, DevicePtr, SyncOnDrop};
 
-use crate::{ContrastiveLoss, Reduction, Variant, ffi};
+use crate::{Variant, ffi};
+
+// A variant goes to the kernels as its number, which is its place in either list.
+const _: () = assert!(Variant::ALL.len() == ffi::CONTRASTIVE_VARIANTS as usize);
 
 /// A tensor as a CustomOp gets it.
 pub(crate) type View<'a> = (&'a CudaStorage, &'a Layout);
 
-/// As many as `kernels/contrastive.h` allows.
-const MOST_PAIRS: usize = 1 << 31;
-
-/// Loss of every pair, reduced.
-pub(crate) fn forward(loss: ContrastiveLoss, a: View, b: View, same: View) -> Result<CudaStorage> {
-    match a.0.slice {
-        CudaStorageSlice::F16(_) => forward_as::<f16>(loss, a, b, same),
-        CudaStorageSlice::BF16(_) => forward_as::<bf16>(loss, a, b, same),
-        CudaStorageSlice::F32(_) => forward_as::<f32>(loss, a, b, same),
-        CudaStorageSlice::F64(_) => forward_as::<f64>(loss, a, b, same),
-        _ => bail!("contrastive-loss: no loss of embeddings that are not floats"),
-    }
-}
-
-/// Gradients of both sides, (2, N, D).
-pub(crate) fn backward(
-    loss: ContrastiveLoss,
-    a: View,
-    b: View,
-    same: View,
-    upstream: View,
-) -> Result<CudaStorage> {
-    match a.0.slice {
-        CudaStorageSlice::F16(_) => backward_as::<f16>(loss, a, b, same, upstream),
-        CudaStorageSlice::BF16(_) => backward_as::<bf16>(loss, a, b, same, upstream),
-        CudaStorageSlice::F32(_) => backward_as::<f32>(loss, a, b, same, upstream),
-        CudaStorageSlice::F64(_) => backward_as::<f64>(loss, a, b, same, upstream),
-        _ => bail!("contrastive-loss: no loss of embeddings that are not floats"),
-    }
-}
-
-fn forward_as<S: CudaDType + DeviceRepr>(
-    loss: ContrastiveLoss,
-    a: View,
-    b: View,
-    same: View,
-) -> Result<CudaStorage> {
-    let device = &a.0.device;
-    let stream = device.cuda_stream();
-    let batch = Batch::new(loss, a, b, same, &stream)?;
-    let count = match loss.reduction {
-        Reduction::Mean | Reduction::Sum => 1,
-        Reduction::None => a.1.dims()[0],
-    };
-    // SAFETY: the kernels write all of it before anything later on the stream reads it.
-    let mut losses = unsafe { device.alloc::<S>(count) }?;
-    // SAFETY: the description is whole, and this only computes.
-    let bytes = unsafe { ffi::contrastive_workspace_bytes(&batch.pairs) };
-    // SAFETY: the kernels read only what they have written there.
-    let mut workspace = (bytes > 0)
-        .then(|| unsafe { device.alloc::<u8>(bytes as usize) })
-        .transpose()?;
-    {
-        let (losses, _written) = losses.device_ptr_mut(&stream);
-        let (workspace, _written) = match &mut workspace {
-            Some(workspace) => {
-                let (workspace, written) = workspace.device_ptr_mut(&stream);
-                (workspace as *mut c_void, Some(written))
-            }
-            None => (ptr::null_mut(), None),
-        };
-        // SAFETY: the pointers are of this stream's device, as large as the shapes in `batch` ask
-        // for, and freed on this stream, after the kernels.
-        launched(unsafe {
-            ffi::contrastive_forward(
-                &batch.pairs,
-                losses as _,
-                workspace,
-                stream.cu_stream() as _,
-            )
-        })?;
-    }
-    Ok(CudaStorage::wrap_cuda_slice(losses, device.clone()))
-}
-
-fn backward_as<S: CudaDType + DeviceRepr>(
-    loss: ContrastiveLoss,
-    a: View,
-    b: View,
-    same: View,
-    upstream: View,
-) -> Result<CudaStorage> {
-    let device = &a.0.device;
-    let stream = device.cuda_stream();
-    let batch = Batch::new(loss, a, b, same, &stream)?;
-    let upstream = Matrix::new(upstream, &stream)?;
-    // SAFETY: the kernel writes all of it before anything later on the stream reads it.
-    let mut gradients = unsafe { device.alloc::<S>(2 * a.1.shape().elem_count()) }?;
-    {
-        let (gradients, _written) = gradients.device_ptr_mut(&stream);
-        // SAFETY: as in `forward_as`.
-        launched(unsafe {
-            ffi::contrastive_backward(
-                &batch.pairs,
-                upstream.matrix,
-                gradients as _,
-                stream.cu_stream() as _,
-            )
-        })?;
-    }
-    Ok(CudaStorage::wrap_cuda_slice(gradients, device.clone()))
-}
-
-/// The batch as the kernels take it. To drop it is to tell other streams that it has been read, so
-/// it has to outlive the launch.
-struct Batch<'a> {
-    pairs: ffi::contrastive_pairs,
-    _read: [SyncOnDrop<'a>; 3],
-}
-
-impl<'a> Batch<'a> {
-    fn new(
-        loss: ContrastiveLoss,
-        a: View<'a>,
-        b: View<'a>,
-        same: View<'a>,
-        stream: &'a CudaStream,
-    ) -> Result<Self> {
-        let (pairs, dim) = a.1.shape().dims2()?;
-        if pairs > MOST_PAIRS {
-            bail!("contrastive-loss: at most {MOST_PAIRS} pairs on a GPU, got {pairs}");
-        }
-        // The kernels are the CUDA runtime's, which launches in the thread's current context.
-        stream.context().bind_to_thread().w()?;
-        let a = Matrix::new(a, stream)?;
-        let b = Matrix::new(b, stream)?;
-        let same = Matrix::new(same, stream)?;
-        let pairs = ffi::contrastive_pairs {
-            a: a.matrix,
-            b: b.matrix,
-            same: same.matrix,
-            pairs: pairs as i64,
-            dim: dim as i64,
-            type_: a.element as i32,
-            label_type: same.element as i32,
-            variant: variant(loss.variant) as i32,
-            reduction: reduction(loss.reduction) as i32,
-            margin: loss.margin.get(),
-            normalised: 0,
-        };
-        Ok(Self {
-            pairs,
-            _read: [a.read, b.read, same.read],
-        })
-    }
+/// Makes the stream's device the one of this thread: the kernels are the CUDA runtime's, which
+/// launches in the thread's current context.
+pub(crate) fn bind(stream: &CudaStream) -> Result<()> {
+    stream.context().bind_to_thread().w()
 }
 
 /// A tensor of rank 0 to 2 as the kernels take it, with the type of its elements.
@@ -194,24 +54,6 @@ impl<'a> Matrix<'a> {
             element,
             read,
         })
-    }
-}
-
-pub(crate) fn variant(variant: Variant) -> ffi::contrastive_variant {
-    match variant {
-        Variant::Hadsell => ffi::CONTRASTIVE_HADSELL,
-        Variant::Legacy => ffi::CONTRASTIVE_LEGACY,
-        Variant::Squared => ffi::CONTRASTIVE_SQUARED,
-        Variant::ExponentialL1 => ffi::CONTRASTIVE_EXPONENTIAL_L1,
-        Variant::ExponentialL2 => ffi::CONTRASTIVE_EXPONENTIAL_L2,
-    }
-}
-
-fn reduction(reduction: Reduction) -> ffi::contrastive_reduction {
-    match reduction {
-        Reduction::Mean => ffi::CONTRASTIVE_MEAN,
-        Reduction::Sum => ffi::CONTRASTIVE_SUM,
-        Reduction::None => ffi::CONTRASTIVE_NONE,
     }
 }
 

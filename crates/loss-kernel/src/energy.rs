@@ -12,33 +12,59 @@
 use num_traits::{Float, cast};
 use serde::{Deserialize, Serialize};
 
-/// How the distance of a pair becomes its loss. `d` is the distance, `m` the margin.
-///
-/// | variant | similar | dissimilar |
-/// |---|---|---|
-/// | [`Hadsell`](Self::Hadsell) | `½·d²` | `½·max(m − d, 0)²` |
-/// | [`Legacy`](Self::Legacy) | `½·d²` | `½·max(m − d², 0)` |
-/// | [`Squared`](Self::Squared) | `½·d²` | `½·max(m − d², 0)²` |
-/// | [`ExponentialL1`](Self::ExponentialL1), [`ExponentialL2`](Self::ExponentialL2) | `(2/Q)·d²` | `2·Q·exp(−(2.77/Q)·d)` |
-///
-/// The hinges are strict: at `d = m` a dissimilar pair has gradient 0. So it has at `d = 0`, where
-/// the distance has no derivative and every direction is as good as another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Variant {
-    /// Hadsell, Chopra, LeCun 2006, eq. 4; Caffe's `ContrastiveLossLayer` as it is by default.
-    #[default]
-    Hadsell,
-    /// Caffe's `legacy_version: true`.
-    Legacy,
-    /// The margin against the squared distance, and the whole squared.
-    Squared,
-    /// Chopra, Hadsell, LeCun 2005 with the L1 distance, which the paper prefers. The margin is
-    /// read as `Q`, the upper bound of the distance. The paper's label is 1 for an impostor pair;
-    /// here, as everywhere in this crate, 1 is a similar pair.
-    ExponentialL1,
-    /// As [`ExponentialL1`](Self::ExponentialL1), with the Euclidean distance.
-    ExponentialL2,
+/// The variants are listed here and nowhere else on the CPU; `kernels/contrastive.h` has them in the
+/// same order.
+macro_rules! variants {
+    ($(#[$of_all:meta])* pub enum Variant { $($(#[$of_one:meta])* $name:ident,)+ }) => {
+        $(#[$of_all])*
+        pub enum Variant {
+            $($(#[$of_one])* $name,)+
+        }
+
+        impl Variant {
+            /// Every variant, for tests and help texts.
+            pub const ALL: [Self; [$(Self::$name),+].len()] = [$(Self::$name),+];
+
+            /// `work` with a constant, so that a loop in it knows the formula.
+            #[inline(always)]
+            pub(crate) fn fixed<R>(self, work: impl FnOnce(Self) -> R) -> R {
+                match self {
+                    $(Self::$name => work(Self::$name),)+
+                }
+            }
+        }
+    };
+}
+
+variants! {
+    /// How the distance of a pair becomes its loss. `d` is the distance, `m` the margin.
+    ///
+    /// | variant | similar | dissimilar |
+    /// |---|---|---|
+    /// | [`Hadsell`](Self::Hadsell) | `½·d²` | `½·max(m − d, 0)²` |
+    /// | [`Legacy`](Self::Legacy) | `½·d²` | `½·max(m − d², 0)` |
+    /// | [`Squared`](Self::Squared) | `½·d²` | `½·max(m − d², 0)²` |
+    /// | [`ExponentialL1`](Self::ExponentialL1), [`ExponentialL2`](Self::ExponentialL2) | `(2/Q)·d²` | `2·Q·exp(−(2.77/Q)·d)` |
+    ///
+    /// The hinges are strict: at `d = m` a dissimilar pair has gradient 0. So it has at `d = 0`, where
+    /// the distance has no derivative and every direction is as good as another.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Variant {
+        /// Hadsell, Chopra, LeCun 2006, eq. 4; Caffe's `ContrastiveLossLayer` as it is by default.
+        #[default]
+        Hadsell,
+        /// Caffe's `legacy_version: true`.
+        Legacy,
+        /// The margin against the squared distance, and the whole squared.
+        Squared,
+        /// Chopra, Hadsell, LeCun 2005 with the L1 distance, which the paper prefers. The margin is
+        /// read as `Q`, the upper bound of the distance. The paper's label is 1 for an impostor pair;
+        /// here, as everywhere in this crate, 1 is a similar pair.
+        ExponentialL1,
+        /// As [`ExponentialL1`](Self::ExponentialL1), with the Euclidean distance.
+        ExponentialL2,
+    }
 }
 
 /// Which sum over the components a variant's loss depends on.
@@ -48,16 +74,38 @@ pub(crate) enum Norm {
     L2,
 }
 
-impl Variant {
-    /// Every variant, for tests and help texts.
-    pub const ALL: [Self; 5] = [
-        Self::Hadsell,
-        Self::Legacy,
-        Self::Squared,
-        Self::ExponentialL1,
-        Self::ExponentialL2,
-    ];
+impl Norm {
+    /// `work` with a constant, so that a loop in it has no branch.
+    #[inline(always)]
+    pub(crate) fn fixed<R>(self, work: impl FnOnce(Self) -> R) -> R {
+        match self {
+            Self::L1 => work(Self::L1),
+            Self::L2 => work(Self::L2),
+        }
+    }
 
+    /// What a component adds to `s`.
+    #[inline(always)]
+    pub(crate) fn term<T: Float>(self, difference: T) -> T {
+        match self {
+            Self::L1 => difference.abs(),
+            Self::L2 => difference * difference,
+        }
+    }
+
+    /// A component's gradient over the slope.
+    #[inline(always)]
+    pub(crate) fn direction<T: Float>(self, difference: T) -> T {
+        match self {
+            // `signum` gives 1 for 0.
+            Self::L1 if difference.is_zero() => difference,
+            Self::L1 => difference.signum(),
+            Self::L2 => difference,
+        }
+    }
+}
+
+impl Variant {
     #[inline(always)]
     pub(crate) fn norm(self) -> Norm {
         match self {

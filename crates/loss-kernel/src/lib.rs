@@ -21,26 +21,36 @@
 //! # }
 //! ```
 //!
-//! The formulas are in [`Variant`] and their derivation in `docs/formulas.md`. The gradient is
-//! exact: Caffe divides by `d + 1e-4` in its backward pass, this crate does not.
+//! - [`ContrastiveLoss`] is the loss of given pairs, [`contrastive_loss`] its common case.
+//! - [`InBatchContrastiveLoss`] is the loss of all pairs of a batch, or of those that a [`Miner`]
+//!   selects, with [`XbmMemory`] for pairs with earlier batches.
+//! - [`Variant`] has the formulas, `docs/formulas.md` their derivation. The gradient is exact:
+//!   Caffe divides by `d + 1e-4` in its backward pass, this crate does not.
+//!
+//! In the source, `energy.rs` has the formulas of one pair. Each loss has a folder: `op.rs` is its
+//! candle CustomOp, `cpu.rs` its loops on the CPU and `cuda.rs` the launches of its kernels, which are
+//! in `kernels/`.
 //!
 //! With the feature `cuda` the same calls run on a GPU where the tensors are on one; what that
 //! needs is in `docs/gpu.md`. The features `cudnn` and `nccl` are candle's.
 
-mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod element;
+mod embeddings;
 mod energy;
 mod error;
 #[cfg(feature = "cuda")]
 mod ffi;
 mod in_batch;
 mod lanes;
+mod margin;
 mod pairs;
 mod xbm;
 
 pub use energy::Variant;
 pub use error::LossError;
 pub use in_batch::{InBatchContrastiveLoss, InBatchReduction, Miner};
-pub use pairs::{ContrastiveLoss, Margin, Reduction, contrastive_loss};
+pub use margin::Margin;
+pub use pairs::{ContrastiveLoss, Reduction, contrastive_loss};
 pub use xbm::XbmMemory;

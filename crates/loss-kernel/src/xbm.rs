@@ -6,13 +6,14 @@ use std::num::NonZeroUsize;
 use candle_core::Tensor;
 
 use crate::LossError;
+use crate::error::refuse;
 
 /// Embeddings of the latest batches, as references for
 /// [`forward_against`](crate::InBatchContrastiveLoss::forward_against).
 ///
 /// Cross-batch memory after Wang, Zhang, Huang, Scott, *Cross-Batch Memory for Embedding Learning*
-/// (2020): a network that learns slowly has moved little since, so that old embeddings still do as
-/// partners, and a small batch finds hard ones among thousands. They take no gradient. A step is
+/// (2020): a network that learns slowly has changed little since, so old embeddings can still serve
+/// as partners, and a small batch finds hard ones among thousands. They take no gradient. A step:
 ///
 /// ```
 /// # use candle_core::{Device, Tensor, Var};
@@ -33,8 +34,8 @@ use crate::LossError;
 /// # }
 /// ```
 ///
-/// with the batch added after its loss, so that no embedding meets itself. The paper starts to use
-/// the memory after a thousand steps or so, when the network has become slow.
+/// Add a batch after its loss, so that no embedding meets itself. The paper starts to use the memory
+/// after a thousand steps or so, when the network has settled.
 #[derive(Debug)]
 pub struct XbmMemory {
     capacity: NonZeroUsize,
@@ -53,43 +54,55 @@ impl XbmMemory {
         }
     }
 
-    /// Embeddings in it; at most its capacity.
+    /// The number of embeddings in it, at most its capacity.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing was remembered yet.
+    /// Whether it holds nothing yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Remembers a copy of a batch, (N, D), and its labels, (N,), and forgets as many of the oldest
-    /// as are too many; of a batch larger than the memory, the last rows stay.
+    /// Remembers a copy of a batch, (N, D), and its labels, (N,), and forgets the oldest embeddings
+    /// beyond the capacity. Of a batch larger than that, the last rows stay.
     ///
     /// # Errors
     ///
-    /// Where there is no label for each embedding, or the batch's dimensions, types or devices are
+    /// If there is no label for each embedding, or the batch's dimensions, types or devices are
     /// not those of the batches before. The memory is then as it was.
     pub fn push(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
         if embeddings.rank() != 2 || labels.dims() != &embeddings.dims()[..1] {
-            return Err(LossError::ClassShape {
-                embeddings: embeddings.shape().clone(),
-                labels: labels.shape().clone(),
-            });
+            refuse!(
+                Shape,
+                "one label an embedding is needed: embeddings are {:?}, labels are {:?}",
+                embeddings.shape(),
+                labels.shape()
+            );
         }
         if let Some((known, known_labels)) = self.batches.back() {
-            let fits = embeddings.dims()[1] == known.dims()[1]
-                && embeddings.dtype() == known.dtype()
-                && labels.dtype() == known_labels.dtype()
-                && embeddings.device().same_device(known.device())
-                && labels.device().same_device(known_labels.device());
-            if !fits {
-                return Err(LossError::OtherMemory {
-                    expected: described(known, known_labels),
-                    found: described(embeddings, labels),
-                });
-            }
+            let kind = if embeddings.dims()[1] != known.dims()[1] {
+                LossError::Shape
+            } else if embeddings.dtype() != known.dtype() || labels.dtype() != known_labels.dtype()
+            {
+                LossError::DType
+            } else if !embeddings.device().same_device(known.device())
+                || !labels.device().same_device(known_labels.device())
+            {
+                LossError::Device
+            } else {
+                return self.add(embeddings, labels);
+            };
+            return Err(kind(format!(
+                "the memory holds {}, and cannot take {}",
+                described(known, known_labels),
+                described(embeddings, labels)
+            )));
         }
+        self.add(embeddings, labels)
+    }
+
+    fn add(&mut self, embeddings: &Tensor, labels: &Tensor) -> Result<(), LossError> {
         let rows = embeddings.dims()[0];
         let kept = rows.min(self.capacity.get());
         if kept == 0 {
@@ -118,10 +131,12 @@ impl XbmMemory {
     }
 
     /// All that is remembered, (M, D), and its labels, (M,), oldest first; `None` while empty.
+    /// [Pushed](Self::push) into a new memory of the same capacity, as after a restart, they make it
+    /// go on as this one would.
     ///
     /// # Errors
     ///
-    /// What candle says, as where memory is short.
+    /// What candle reports, for example if memory is short.
     pub fn references(&self) -> Result<Option<(Tensor, Tensor)>, LossError> {
         if self.is_empty() {
             return Ok(None);

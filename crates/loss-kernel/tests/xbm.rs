@@ -78,3 +78,30 @@ fn a_batch_of_another_kind_is_refused_and_changes_nothing() -> Result<()> {
     refused(memory.push(&embeddings, &few).unwrap_err(), "[2]");
     assert_holds(&memory, 0, 3)
 }
+
+#[test]
+fn a_memory_filled_from_anothers_references_goes_on_as_it_does() -> Result<()> {
+    let mut memory = memory(5);
+    for (from, to) in [(0, 3), (3, 4), (4, 7)] {
+        let (embeddings, labels) = batch(from, to)?;
+        memory.push(&embeddings, &labels)?;
+    }
+    let (embeddings, labels) = memory.references()?.expect("it is not empty");
+    let mut restored = self::memory(5);
+    restored.push(&embeddings, &labels)?;
+    let loss = InBatchContrastiveLoss::default();
+    for (from, to) in [(7, 9), (9, 10), (10, 14), (14, 30)] {
+        let (embeddings, labels) = batch(from, to)?;
+        let [value, expected] = [&restored, &memory].map(|memory| {
+            let (references, of) = memory.references().unwrap().expect("it is not empty");
+            let value = loss.forward_against(&embeddings, &labels, &references, &of);
+            value.unwrap().to_scalar::<f32>().unwrap().to_bits()
+        });
+        assert_eq!(value, expected);
+        for memory in [&mut restored, &mut memory] {
+            memory.push(&embeddings, &labels)?;
+            assert_holds(memory, to.saturating_sub(5).max(2), to)?;
+        }
+    }
+    Ok(())
+}

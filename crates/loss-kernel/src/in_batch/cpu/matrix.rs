@@ -4,7 +4,7 @@
 
 use gemm::Parallelism;
 
-use super::Real;
+use crate::element::Real;
 
 /// A matrix in a slice, by row or, once transposed, by column.
 #[derive(Clone, Copy)]

@@ -1,54 +1,76 @@
-//! Loss and gradient of all pairs, out of tiles.
+//! Loss and gradient of all pairs on the CPU, out of tiles.
+
+mod classes;
+mod matrix;
+mod round_robin;
+mod selection;
+mod source;
+mod tile;
+mod totals;
+mod weigh;
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{CpuStorage, Layout, Result, WithDType, bail};
-use half::{bf16, f16};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, Device, Result, Tensor, WithDType, bail};
+use num_traits::Zero;
 
-use super::classes::Classes;
-use super::miner::{Anchors, Limits};
-use super::rounds::{Block, between, blocks, within};
-use super::source::Source;
-use super::tile::{Gradients, Rows, Tile};
-use super::weigh::Weighing;
-use super::{InBatchContrastiveLoss, InBatchReduction, Miner, Real, Totals, Wide};
+use self::classes::Classes;
+use self::round_robin::{Block, between, blocks, within};
+use self::selection::{Anchors, Limits};
+use self::source::Source;
+use self::tile::{Gradients, Rows, Tile};
+use self::totals::Totals;
+use self::weigh::Weighing;
+use super::op::Op;
+use super::{InBatchContrastiveLoss, InBatchReduction, Miner};
+use crate::element::{Element, Real};
+use crate::embeddings::View;
 
-/// A tensor as a CustomOp gets it.
-pub(super) type View<'a> = (&'a CpuStorage, &'a Layout);
+/// A gradient as it was summed, still to be multiplied by `factor`.
+pub(super) struct Gradient {
+    factor: f64,
+    values: CpuStorage,
+}
 
-/// One batch, and the other whose rows it makes pairs with, if not its own.
-pub(super) type Batches<'a> = ((View<'a>, &'a Classes), Option<(View<'a>, &'a Classes)>);
-
-/// The loss, and the gradient of each batch that `wanted` names.
-pub(super) fn evaluate(
-    loss: InBatchContrastiveLoss,
-    batches: Batches,
-    wanted: [bool; 2],
-) -> Result<(f64, [Option<Wide>; 2])> {
-    match batches.0.0.0 {
-        CpuStorage::F16(_) => evaluate_as::<f16, f32>(loss, batches, wanted),
-        CpuStorage::BF16(_) => evaluate_as::<bf16, f32>(loss, batches, wanted),
-        CpuStorage::F32(_) => evaluate_as::<f32, f32>(loss, batches, wanted),
-        CpuStorage::F64(_) => evaluate_as::<f64, f64>(loss, batches, wanted),
-        _ => bail!("in-batch-contrastive-loss: no loss of embeddings that are not floats"),
+impl Gradient {
+    pub(super) fn times(self, grad_output: f64, like: &Tensor) -> Result<Tensor> {
+        fn scaled<W: Real>(mut values: Vec<W>, factor: f64, like: &Tensor) -> Result<Tensor> {
+            let factor = W::from_f64(factor);
+            for value in &mut values {
+                *value *= factor;
+            }
+            Tensor::from_vec(values, like.shape(), &Device::Cpu)
+        }
+        let factor = self.factor * grad_output;
+        match self.values {
+            CpuStorage::F32(values) => scaled(values, factor, like)?,
+            CpuStorage::F64(values) => scaled(values, factor, like)?,
+            other => bail!("{}: a gradient of {:?}", Op::NAME, other.dtype()),
+        }
+        .to_dtype(like.dtype())
     }
 }
 
-fn evaluate_as<S: WithDType, W: Real>(
-    loss: InBatchContrastiveLoss,
-    ((batch, classes), other): Batches,
-    wanted: [bool; 2],
-) -> Result<(f64, [Option<Wide>; 2])> {
-    let source = |view, classes| Source::<S>::new(view, classes, loss.normalised);
-    let batch = source(batch, classes)?;
-    let other = other
-        .map(|(view, classes)| source(view, classes))
-        .transpose()?;
+/// The loss, and the gradient of each batch that needs one.
+pub(super) fn evaluate<S: Element>(
+    op: &Op,
+    batches: &[View],
+) -> Result<(f64, [Option<Gradient>; 2])> {
+    let (loss, wanted) = (op.loss, op.wanted);
+    let classes = Classes::of_batches(&op.labels)?;
+    let mut sources = batches
+        .iter()
+        .zip(&classes)
+        .map(|(&view, classes)| Source::<S>::new(view, classes, loss.normalised));
+    let Some(left) = sources.next().transpose()? else {
+        bail!("{}: no batch", Op::NAME);
+    };
     let tiles = Tiles {
         loss,
-        left: batch,
-        right: other,
+        left,
+        right: sources.next().transpose()?,
         spare: Mutex::new(Vec::new()),
     };
     let limits = match loss.miner {
@@ -56,12 +78,12 @@ fn evaluate_as<S: WithDType, W: Real>(
         _ => Some(tiles.measure()),
     };
     let mut gradients = [
-        wanted[0].then(|| vec![W::zero(); tiles.left.rows() * tiles.left.columns]),
+        wanted[0].then(|| vec![S::Wide::zero(); tiles.left.rows() * tiles.left.columns()]),
         tiles
             .right
             .as_ref()
             .filter(|_| wanted[1])
-            .map(|right| vec![W::zero(); right.rows() * right.columns]),
+            .map(|right| vec![S::Wide::zero(); right.rows() * right.columns()]),
     ];
     let [left, right] = &mut gradients;
     let mut weigh = |tiled, factors| {
@@ -91,9 +113,9 @@ fn evaluate_as<S: WithDType, W: Real>(
         .map(|(gradient, source)| {
             let (mut gradient, source) = gradient.zip(source)?;
             source.pull_back(&mut gradient);
-            Some(Wide {
+            Some(Gradient {
                 factor: late,
-                values: W::to_cpu_storage_owned(gradient),
+                values: S::Wide::to_cpu_storage_owned(gradient),
             })
         })
         .collect();
@@ -109,15 +131,15 @@ enum Tiled {
     OneClass,
 }
 
-struct Tiles<'a, S, W> {
+struct Tiles<'a, S: Element> {
     loss: InBatchContrastiveLoss,
     left: Source<'a, S>,
     right: Option<Source<'a, S>>,
     /// Working memory that no thread holds at the moment.
-    spare: Mutex<Vec<Tile<W>>>,
+    spare: Mutex<Vec<Tile<S::Wide>>>,
 }
 
-impl<'a, S: WithDType, W: Real> Tiles<'a, S, W> {
+impl<S: Element> Tiles<'_, S> {
     /// All pairs of the labels.
     fn pairs(&self) -> Totals {
         let classes = self.left.classes;
@@ -130,7 +152,7 @@ impl<'a, S: WithDType, W: Real> Tiles<'a, S, W> {
         }
     }
 
-    fn with_tile<R>(&self, work: impl FnOnce(&mut Tile<W>) -> R) -> R {
+    fn with_tile<R>(&self, work: impl FnOnce(&mut Tile<S::Wide>) -> R) -> R {
         // A thread that panicked took its tile along.
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let tile = spare().pop();
@@ -143,8 +165,8 @@ impl<'a, S: WithDType, W: Real> Tiles<'a, S, W> {
     fn left_rows<'b>(
         &'b self,
         places: &Range<usize>,
-        limits: Option<&'b Limits<W>>,
-    ) -> Rows<'b, S, W> {
+        limits: Option<&'b Limits<S::Wide>>,
+    ) -> Rows<'b, S> {
         Rows {
             source: &self.left,
             places: places.clone(),
@@ -156,8 +178,8 @@ impl<'a, S: WithDType, W: Real> Tiles<'a, S, W> {
     fn right_rows<'b>(
         &'b self,
         places: &Range<usize>,
-        limits: Option<&'b Limits<W>>,
-    ) -> Rows<'b, S, W> {
+        limits: Option<&'b Limits<S::Wide>>,
+    ) -> Rows<'b, S> {
         match &self.right {
             Some(source) => Rows {
                 source,
@@ -179,9 +201,10 @@ impl<'a, S: WithDType, W: Real> Tiles<'a, S, W> {
     }
 
     /// What each anchor selects.
-    fn measure(&self) -> Limits<W> {
+    fn measure(&self) -> Limits<S::Wide> {
         let norm = self.loss.variant.norm();
-        let visit = |left: &mut Block<Anchors<W>>, right: Option<&mut Block<Anchors<W>>>| {
+        let visit = |left: &mut Block<Anchors<S::Wide>>,
+                     right: Option<&mut Block<Anchors<S::Wide>>>| {
             self.with_tile(|tile| {
                 tile.measure(
                     norm,
@@ -210,17 +233,18 @@ impl<'a, S: WithDType, W: Real> Tiles<'a, S, W> {
     /// The sums over all pairs that the limits keep; adds to the gradients.
     fn weigh(
         &self,
-        limits: Option<&Limits<W>>,
+        limits: Option<&Limits<S::Wide>>,
         tiled: Tiled,
         factors: [f64; 2],
-        [of_left, of_right]: [Option<&mut [W]>; 2],
+        [of_left, of_right]: [Option<&mut [S::Wide]>; 2],
     ) -> Totals {
         let weighing = Weighing {
             variant: self.loss.variant,
-            margin: W::from_f64(self.loss.margin.get()),
-            factors: factors.map(W::from_f64),
+            margin: S::Wide::from_f64(self.loss.margin.get()),
+            factors: factors.map(S::Wide::from_f64),
         };
-        let visit = |left: &mut Block<Gradients<W>>, right: Option<&mut Block<Gradients<W>>>| {
+        let visit = |left: &mut Block<Gradients<S::Wide>>,
+                     right: Option<&mut Block<Gradients<S::Wide>>>| {
             if let (Tiled::OneClass, Some(right)) = (tiled, &right)
                 && !self.share_a_class(&left.rows, &right.rows)
             {
@@ -247,13 +271,13 @@ impl<'a, S: WithDType, W: Real> Tiles<'a, S, W> {
 }
 
 /// Each block with the gradients of its rows, wherever they lie.
-fn gradient_blocks<'g, S: WithDType, W: Real>(
+fn gradient_blocks<'g, S: Element>(
     source: &Source<S>,
-    gradient: Option<&'g mut [W]>,
-) -> Vec<Block<Gradients<'g, W>>> {
-    let mut rows: Vec<Option<&mut [W]>> = gradient
+    gradient: Option<&'g mut [S::Wide]>,
+) -> Vec<Block<Gradients<'g, S::Wide>>> {
+    let mut rows: Vec<Option<&mut [S::Wide]>> = gradient
         .into_iter()
-        .flat_map(|gradient| gradient.chunks_exact_mut(source.columns).map(Some))
+        .flat_map(|gradient| gradient.chunks_exact_mut(source.columns()).map(Some))
         .collect();
     blocks(source.rows(), |places| {
         source.classes.order[places]

@@ -4,11 +4,11 @@ use candle_core::{Layout, WithDType};
 use half::f16;
 
 use super::*;
-use crate::{Reduction, cpu::fresh};
+use crate::{Reduction, Variant, pairs::cpu::uninit};
 
 /// The sum of the losses and both gradients, with the vectors of this processor or with those that
 /// every processor of its kind has.
-fn run<S: Scalar>(variant: Variant, n: usize, d: usize, plain: bool) -> (u64, Vec<S>) {
+fn run<S: Element>(variant: Variant, n: usize, d: usize, plain: bool) -> (u64, Vec<S>) {
     let value = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() / (d as f64).sqrt();
     let side = |from: usize| {
         S::to_cpu_storage_owned((0..n * d).map(|i| S::from_f64(value(from + i))).collect())
@@ -25,7 +25,7 @@ fn run<S: Scalar>(variant: Variant, n: usize, d: usize, plain: bool) -> (u64, Ve
         (&same, vector),
     )
     .unwrap();
-    let upstream = &Upstream::new(Reduction::Mean, n, (&one, scalar)).unwrap();
+    let grad_output = &GradOutput::new(Reduction::Mean, n, (&one, scalar)).unwrap();
     let sum = Sum { pairs, range: 0..n };
     let sum = if plain {
         sum.call()
@@ -37,7 +37,7 @@ fn run<S: Scalar>(variant: Variant, n: usize, d: usize, plain: bool) -> (u64, Ve
         let gradients = Gradients {
             pairs,
             first: 0,
-            upstream,
+            grad_output,
             of_a,
             of_b,
         };
@@ -48,11 +48,11 @@ fn run<S: Scalar>(variant: Variant, n: usize, d: usize, plain: bool) -> (u64, Ve
         }
     };
     // SAFETY: `Gradients` writes every element of its slices.
-    let gradients = unsafe { fresh::filled(2 * n * d, write) };
+    let gradients = unsafe { uninit::filled(2 * n * d, write) };
     (sum.unwrap().to_bits(), gradients.unwrap())
 }
 
-fn assert_the_same_bits<S: Scalar>(n: usize, d: usize) {
+fn assert_the_same_bits<S: Element>(n: usize, d: usize) {
     for variant in Variant::ALL {
         let (wide, plain) = (
             run::<S>(variant, n, d, false),

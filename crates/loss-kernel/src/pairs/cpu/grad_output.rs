@@ -1,17 +1,16 @@
 use candle_core::Result;
 use num_traits::{Float, cast};
 
-use super::{Scalar, View};
-use crate::Reduction;
+use crate::{Reduction, element::Element, embeddings::View};
 
-/// The gradient that comes from above, with the reduction's own factor in it.
-pub(super) struct Upstream<'a, S: Scalar> {
+/// The gradient of the output, with the reduction's own factor in it.
+pub(super) struct GradOutput<'a, S: Element> {
     values: &'a [S],
     stride: usize,
     scale: S::Wide,
 }
 
-impl<'a, S: Scalar> Upstream<'a, S> {
+impl<'a, S: Element> GradOutput<'a, S> {
     pub(super) fn new(
         reduction: Reduction,
         pairs: usize,
@@ -34,9 +33,9 @@ impl<'a, S: Scalar> Upstream<'a, S> {
     pub(super) fn apply(&self, first: usize, slopes: &mut [S::Wide]) {
         let of = |pair: usize| self.values[pair * self.stride].widen() * self.scale;
         if self.stride == 0 {
-            let upstream = of(0);
+            let grad_output = of(0);
             for slope in slopes {
-                *slope = *slope * upstream;
+                *slope = *slope * grad_output;
             }
         } else {
             for (i, slope) in slopes.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! Memory for a result, never written before the result is.
+//! Memory for a result that is not written before the result is.
 
 #![expect(unsafe_code, reason = "memory that is written once, as results")]
 

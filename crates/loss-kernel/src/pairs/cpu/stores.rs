@@ -8,7 +8,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::Scalar;
+use crate::element::Element;
 
 /// Where both gradients take at least so many bytes, they are streamed: they would not stay in the
 /// last level of cache until they are read anyway.
@@ -29,7 +29,7 @@ impl Stores {
     }
 
     #[inline(always)]
-    pub(super) fn write<S: Scalar>(&self, values: &[S], to: &mut [MaybeUninit<S>]) {
+    pub(super) fn write<S: Element>(&self, values: &[S], to: &mut [MaybeUninit<S>]) {
         assert_eq!(values.len(), to.len());
         if self.streamed {
             write_streamed(values, to);
@@ -50,7 +50,7 @@ impl Drop for Stores {
 }
 
 #[inline(always)]
-fn write_cached<S: Scalar>(values: &[S], to: &mut [MaybeUninit<S>]) {
+fn write_cached<S: Element>(values: &[S], to: &mut [MaybeUninit<S>]) {
     for (to, value) in to.iter_mut().zip(values) {
         to.write(*value);
     }
@@ -61,7 +61,7 @@ use write_cached as write_streamed;
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn write_streamed<S: Scalar>(values: &[S], to: &mut [MaybeUninit<S>]) {
+fn write_streamed<S: Element>(values: &[S], to: &mut [MaybeUninit<S>]) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
 
     const LANES: usize = size_of::<__m128i>();
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     /// Every length and every place that a slice can begin at, with what lies around it.
-    fn assert_written<S: Scalar + PartialEq>(number: impl Fn(usize) -> S) {
+    fn assert_written<S: Element + PartialEq>(number: impl Fn(usize) -> S) {
         const LONGEST: usize = 40;
         let values: Vec<S> = (0..LONGEST).map(&number).collect();
         let untouched = number(LONGEST);

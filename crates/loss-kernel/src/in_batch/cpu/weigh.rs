@@ -1,7 +1,8 @@
 //! The losses of a row of pairs, and their slopes.
 
-use super::{Real, Totals};
+use super::totals::Totals;
 use crate::Variant;
+use crate::element::Real;
 use crate::lanes::{LANES, total};
 
 /// What a pair of a row is.
@@ -19,8 +20,6 @@ pub(super) struct Weighing<W> {
 }
 
 /// Makes the `s` of a row slopes, adds up its losses, and returns how many slopes are not 0.
-///
-/// The variant is a constant in each arm, so that a loop has no branch in it.
 #[inline(always)]
 pub(super) fn weigh_row<W: Real>(
     weighing: &Weighing<W>,
@@ -33,17 +32,10 @@ pub(super) fn weigh_row<W: Real>(
         margin,
         factors,
     } = *weighing;
-    match variant {
-        Variant::Hadsell => weigh_as(Variant::Hadsell, margin, factors, kinds, row, totals),
-        Variant::Legacy => weigh_as(Variant::Legacy, margin, factors, kinds, row, totals),
-        Variant::Squared => weigh_as(Variant::Squared, margin, factors, kinds, row, totals),
-        Variant::ExponentialL1 => {
-            weigh_as(Variant::ExponentialL1, margin, factors, kinds, row, totals)
-        }
-        Variant::ExponentialL2 => {
-            weigh_as(Variant::ExponentialL2, margin, factors, kinds, row, totals)
-        }
-    }
+    variant.fixed(
+        #[inline(always)]
+        |variant| weigh_as(variant, margin, factors, kinds, row, totals),
+    )
 }
 
 #[inline(always)]
@@ -69,7 +61,7 @@ fn weigh_as<W: Real>(
     for (kind, losses) in sums.losses.into_iter().enumerate() {
         totals.losses[kind] += total(losses).to_f64();
         totals.pairs[kind] += count(sums.pairs[kind]);
-        totals.positive[kind] += count(sums.positive[kind]);
+        totals.non_zero[kind] += count(sums.non_zero[kind]);
     }
     count(sums.sloped) as usize
 }
@@ -78,7 +70,7 @@ fn weigh_as<W: Real>(
 struct Sums<W> {
     losses: [[W; LANES]; 2],
     pairs: [[u32; LANES]; 2],
-    positive: [[u32; LANES]; 2],
+    non_zero: [[u32; LANES]; 2],
     sloped: [u32; LANES],
 }
 
@@ -88,7 +80,7 @@ impl<W: Real> Default for Sums<W> {
         Self {
             losses: [[W::zero(); LANES]; 2],
             pairs: [[0; LANES]; 2],
-            positive: [[0; LANES]; 2],
+            non_zero: [[0; LANES]; 2],
             sloped: [0; LANES],
         }
     }
@@ -113,7 +105,7 @@ impl<W: Real> Sums<W> {
             let loss = if is { loss } else { zero };
             self.losses[index][lane] += loss;
             self.pairs[index][lane] += u32::from(is);
-            self.positive[index][lane] += u32::from(loss > zero || loss.is_nan());
+            self.non_zero[index][lane] += u32::from(loss > zero || loss.is_nan());
             weighted = if is { slope * factors[index] } else { weighted };
         }
         self.sloped[lane] += u32::from(weighted != zero);

@@ -1,8 +1,7 @@
 use candle_core::{CpuStorage, Result, bail};
 use half::{bf16, f16};
 
-use super::View;
-use crate::LossError;
+use crate::{LossError, embeddings::View};
 
 /// The pairs' labels, in any of their types.
 pub(super) struct Labels<'a> {

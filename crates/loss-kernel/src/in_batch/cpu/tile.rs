@@ -14,16 +14,16 @@
 
 use std::ops::Range;
 
-use candle_core::WithDType;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::lanes::{add_component, add_terms, squared_distance, sum_of};
 use super::matrix::Matrix;
-use super::miner::{Anchors, Limits};
+use super::selection::{Anchors, Limits};
 use super::source::Source;
+use super::totals::Totals;
 use super::weigh::{DISSIMILAR, DROPPED, SIMILAR, Weighing, weigh_row};
-use super::{Real, Totals};
+use crate::element::{Element, Real};
 use crate::energy::Norm;
+use crate::lanes::{add_component, add_to_each, sum_of};
 
 const NEAR: f64 = 1.0 / 32.0;
 
@@ -36,10 +36,10 @@ const DENSE: usize = 32;
 
 /// One side of a tile: which rows, and which of their pairs the miner keeps.
 #[derive(Clone)]
-pub(super) struct Rows<'a, S, W> {
+pub(super) struct Rows<'a, S: Element> {
     pub(super) source: &'a Source<'a, S>,
     pub(super) places: Range<usize>,
-    pub(super) limits: Option<&'a Limits<W>>,
+    pub(super) limits: Option<&'a Limits<S::Wide>>,
 }
 
 /// The gradient of a block's rows, or nothing where none is asked for.
@@ -77,11 +77,11 @@ struct Side<W> {
 impl<W: Real> Tile<W> {
     /// Loss and, where there is a place for it, gradient of all pairs of `left` and `right`; of
     /// `left` alone, its pairs `i < j`.
-    pub(super) fn weigh<S: WithDType>(
+    pub(super) fn weigh<S: Element<Wide = W>>(
         &mut self,
         weighing: &Weighing<W>,
-        (left, of_left): (Rows<S, W>, &mut Gradients<W>),
-        right: Option<(Rows<S, W>, &mut Gradients<W>)>,
+        (left, of_left): (Rows<S>, &mut Gradients<W>),
+        right: Option<(Rows<S>, &mut Gradients<W>)>,
     ) -> Totals {
         let norm = weighing.variant.norm();
         let (other, mut of_right) = match right {
@@ -119,11 +119,11 @@ impl<W: Real> Tile<W> {
     }
 
     /// Shows every pair to the anchors of both sides.
-    pub(super) fn measure<S: WithDType>(
+    pub(super) fn measure<S: Element<Wide = W>>(
         &mut self,
         norm: Norm,
-        (left, of_left): (Rows<S, W>, &mut Anchors<W>),
-        right: Option<(Rows<S, W>, &mut Anchors<W>)>,
+        (left, of_left): (Rows<S>, &mut Anchors<W>),
+        right: Option<(Rows<S>, &mut Anchors<W>)>,
     ) {
         let (other, of_right) = match right {
             Some((rows, anchors)) => (Some(rows), Some(anchors)),
@@ -149,12 +149,12 @@ impl<W: Real> Tile<W> {
         }
     }
 
-    fn load<S: WithDType>(&mut self, left: &Rows<S, W>, right: Option<&Rows<S, W>>, norm: Norm) {
+    fn load<S: Element<Wide = W>>(&mut self, left: &Rows<S>, right: Option<&Rows<S>>, norm: Norm) {
         self.diagonal = right.is_none();
         let right = right.unwrap_or(left);
         self.rows = left.places.len();
         self.columns = right.places.len();
-        self.dimensions = left.source.columns;
+        self.dimensions = left.source.columns();
         self.product = norm == Norm::L2 && self.dimensions >= PRODUCT;
         self.values.resize(self.rows * self.columns, W::zero());
         self.kinds.resize(self.columns, DROPPED);
@@ -202,20 +202,17 @@ impl<W: Real> Tile<W> {
         if !self.product {
             row.fill(W::zero());
             for (&a, right) in a.iter().zip(self.right.raw.chunks_exact(columns)) {
-                match norm {
-                    Norm::L1 => add_terms(
-                        row,
-                        right,
-                        #[inline(always)]
-                        |b| (a - b).abs(),
-                    ),
-                    Norm::L2 => add_terms(
-                        row,
-                        right,
-                        #[inline(always)]
-                        |b| (a - b) * (a - b),
-                    ),
-                }
+                norm.fixed(
+                    #[inline(always)]
+                    |norm| {
+                        add_to_each(
+                            row,
+                            right,
+                            #[inline(always)]
+                            |b| norm.term(a - b),
+                        );
+                    },
+                );
             }
             return;
         }
@@ -235,7 +232,12 @@ impl<W: Real> Tile<W> {
         }
         for j in partners {
             if is_near(row[j], square + self.right.squares[j]) {
-                row[j] = squared_distance(a, &self.right.raw[j * d..][..d]);
+                row[j] = sum_of(
+                    a,
+                    &self.right.raw[j * d..][..d],
+                    #[inline(always)]
+                    |a, b| Norm::L2.term(a - b),
+                );
                 self.near.push(j);
             }
         }
@@ -243,11 +245,11 @@ impl<W: Real> Tile<W> {
 
     /// Makes `values` slopes; also returns how many are not 0, near pairs aside.
     #[inline(always)]
-    fn weigh_rows<S: WithDType>(
+    fn weigh_rows<S: Element<Wide = W>>(
         &mut self,
         weighing: &Weighing<W>,
-        left: &Rows<S, W>,
-        right: &Rows<S, W>,
+        left: &Rows<S>,
+        right: &Rows<S>,
         wanted: bool,
     ) -> (Totals, usize) {
         let mut totals = Totals::default();
@@ -325,30 +327,18 @@ impl<W: Real> Tile<W> {
             let a = self.left.raw[i * d + k];
             let right = &self.right.raw[k * columns..][..columns];
             let of_right = &mut self.right.gradient[k * columns..][..columns];
-            let sum = match norm {
-                Norm::L2 => add_component(
-                    slopes,
-                    right,
-                    of_right,
-                    #[inline(always)]
-                    |b| a - b,
-                ),
-                Norm::L1 => add_component(
-                    slopes,
-                    right,
-                    of_right,
-                    #[inline(always)]
-                    |b| {
-                        let difference = a - b;
-                        // `signum` gives 1 for 0.
-                        if difference == W::zero() {
-                            difference
-                        } else {
-                            difference.signum()
-                        }
-                    },
-                ),
-            };
+            let sum = norm.fixed(
+                #[inline(always)]
+                |norm| {
+                    add_component(
+                        slopes,
+                        right,
+                        of_right,
+                        #[inline(always)]
+                        |b| norm.direction(a - b),
+                    )
+                },
+            );
             self.left.gradient[i * d + k] += sum;
         }
     }
@@ -384,13 +374,13 @@ impl<W: Real> Tile<W> {
 // What of a tile is worth the processor's widest vectors. These are no closures: between a closure
 // and its caller stands a function that is not inlined, and the loops would stay narrow.
 
-struct Load<'t, 'a, S, W> {
-    tile: &'t mut Tile<W>,
-    left: &'t Rows<'a, S, W>,
-    right: &'t Rows<'a, S, W>,
+struct Load<'t, 'a, S: Element> {
+    tile: &'t mut Tile<S::Wide>,
+    left: &'t Rows<'a, S>,
+    right: &'t Rows<'a, S>,
 }
 
-impl<S: WithDType, W: Real> WithSimd for Load<'_, '_, S, W> {
+impl<S: Element> WithSimd for Load<'_, '_, S> {
     type Output = ();
 
     #[inline(always)]
@@ -406,15 +396,15 @@ impl<S: WithDType, W: Real> WithSimd for Load<'_, '_, S, W> {
     }
 }
 
-struct WeighRows<'t, 'a, S, W> {
-    tile: &'t mut Tile<W>,
-    weighing: &'t Weighing<W>,
-    left: &'t Rows<'a, S, W>,
-    right: &'t Rows<'a, S, W>,
+struct WeighRows<'t, 'a, S: Element> {
+    tile: &'t mut Tile<S::Wide>,
+    weighing: &'t Weighing<S::Wide>,
+    left: &'t Rows<'a, S>,
+    right: &'t Rows<'a, S>,
     wanted: bool,
 }
 
-impl<S: WithDType, W: Real> WithSimd for WeighRows<'_, '_, S, W> {
+impl<S: Element> WithSimd for WeighRows<'_, '_, S> {
     type Output = (Totals, usize);
 
     #[inline(always)]
@@ -424,15 +414,15 @@ impl<S: WithDType, W: Real> WithSimd for WeighRows<'_, '_, S, W> {
     }
 }
 
-struct Measure<'t, 'a, S, W> {
-    tile: &'t mut Tile<W>,
+struct Measure<'t, 'a, S: Element> {
+    tile: &'t mut Tile<S::Wide>,
     norm: Norm,
-    left: (&'t Rows<'a, S, W>, &'t mut Anchors<W>),
+    left: (&'t Rows<'a, S>, &'t mut Anchors<S::Wide>),
     /// No anchors of its own: those of the left.
-    right: (&'t Rows<'a, S, W>, Option<&'t mut Anchors<W>>),
+    right: (&'t Rows<'a, S>, Option<&'t mut Anchors<S::Wide>>),
 }
 
-impl<S: WithDType, W: Real> WithSimd for Measure<'_, '_, S, W> {
+impl<S: Element> WithSimd for Measure<'_, '_, S> {
     type Output = ();
 
     #[inline(always)]
@@ -502,8 +492,8 @@ impl<W: Real> WithSimd for AddRows<'_, W> {
 
 impl<W: Real> Side<W> {
     #[inline(always)]
-    fn read<S: WithDType>(&mut self, rows: &Rows<S, W>) {
-        let d = rows.source.columns;
+    fn read<S: Element<Wide = W>>(&mut self, rows: &Rows<S>) {
+        let d = rows.source.columns();
         self.raw.resize(rows.places.len() * d, W::zero());
         for (place, row) in rows.places.clone().zip(self.raw.chunks_exact_mut(d)) {
             rows.source.read(place, row);

@@ -6,11 +6,11 @@ use candle_core::Result;
 use num_traits::{Float, Zero, cast};
 use pulp::{Arch, NullaryFnOnce};
 
-use super::{
-    Scalar, View, embeddings::Embeddings, labels::Labels, stream::Stores, upstream::Upstream,
-};
+use super::{grad_output::GradOutput, labels::Labels, stores::Stores};
 use crate::{
-    ContrastiveLoss, Variant,
+    ContrastiveLoss,
+    element::Element,
+    embeddings::{Embeddings, View},
     energy::Norm,
     lanes::{LANES, add_terms, total},
 };
@@ -35,7 +35,7 @@ pub(super) struct Pairs<'a, S> {
 }
 
 /// Where a block's numbers are kept.
-struct Room<S: Scalar> {
+struct Room<S: Element> {
     a: [S::Wide; PIECE],
     b: [S::Wide; PIECE],
     similar: [bool; BLOCK],
@@ -43,7 +43,7 @@ struct Room<S: Scalar> {
     numbers: [S::Wide; BLOCK],
 }
 
-impl<S: Scalar> Room<S> {
+impl<S: Element> Room<S> {
     #[inline(always)]
     fn new() -> Self {
         Self {
@@ -55,7 +55,7 @@ impl<S: Scalar> Room<S> {
     }
 }
 
-impl<'a, S: Scalar> Pairs<'a, S> {
+impl<'a, S: Element> Pairs<'a, S> {
     pub(super) fn new(
         loss: ContrastiveLoss,
         a: View<'a>,
@@ -64,18 +64,18 @@ impl<'a, S: Scalar> Pairs<'a, S> {
     ) -> Result<Self> {
         Ok(Self {
             loss,
-            a: Embeddings::new(a)?,
-            b: Embeddings::new(b)?,
+            a: Embeddings::new(a, loss.normalised)?,
+            b: Embeddings::new(b, loss.normalised)?,
             labels: Labels::new(same)?,
         })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.a.pairs
+        self.a.rows
     }
 
     pub(super) fn dimension(&self) -> usize {
-        self.a.dimension
+        self.a.columns
     }
 
     /// The sum of the losses of `range`.
@@ -97,14 +97,14 @@ impl<'a, S: Scalar> Pairs<'a, S> {
     pub(super) fn write_gradients(
         &self,
         first: usize,
-        upstream: &Upstream<S>,
+        grad_output: &GradOutput<S>,
         of_a: &mut [MaybeUninit<S>],
         of_b: &mut [MaybeUninit<S>],
     ) -> Result<()> {
         Arch::new().dispatch(Gradients {
             pairs: self,
             first,
-            upstream,
+            grad_output,
             of_a,
             of_b,
         })
@@ -122,40 +122,35 @@ impl<'a, S: Scalar> Pairs<'a, S> {
         room: &mut Room<S>,
         wanted: impl Fn((S::Wide, S::Wide)) -> S::Wide,
     ) -> Result<()> {
-        match self.loss.variant.norm() {
-            Norm::L1 => self.separations(block.clone(), room, |difference| difference.abs()),
-            Norm::L2 => self.separations(block.clone(), room, |difference| difference * difference),
-        }
+        self.loss.variant.norm().fixed(
+            #[inline(always)]
+            |norm| self.separations(norm, block.clone(), room),
+        );
         let similar = &mut room.similar[..block.len()];
         self.labels.read(block.start, similar)?;
         let margin = cast(self.loss.margin.get()).unwrap_or_else(Float::nan);
         let numbers = &mut room.numbers[..block.len()];
-        // Each with a loop of its own, in which the formula is fixed.
-        match self.loss.variant {
-            it @ Variant::Hadsell => apply(it, numbers, similar, margin, wanted),
-            it @ Variant::Legacy => apply(it, numbers, similar, margin, wanted),
-            it @ Variant::Squared => apply(it, numbers, similar, margin, wanted),
-            it @ Variant::ExponentialL1 => apply(it, numbers, similar, margin, wanted),
-            it @ Variant::ExponentialL2 => apply(it, numbers, similar, margin, wanted),
-        }
+        self.loss.variant.fixed(
+            #[inline(always)]
+            |variant| {
+                for (number, similar) in numbers.iter_mut().zip(similar) {
+                    *number = wanted(variant.loss_and_slope(*number, *similar, margin));
+                }
+            },
+        );
         Ok(())
     }
 
-    /// Leaves `Σ term(a_k − b_k)` of each pair of a block in `room.numbers`.
+    /// Leaves the `s` of each pair of a block in `room.numbers`.
     #[inline(always)]
-    fn separations(
-        &self,
-        block: Range<usize>,
-        room: &mut Room<S>,
-        term: impl Fn(S::Wide) -> S::Wide,
-    ) {
+    fn separations(&self, norm: Norm, block: Range<usize>, room: &mut Room<S>) {
         let numbers = &mut room.numbers[..block.len()];
         if self.dimension() == 2 {
             let a = self.a.read(block.clone(), 0..2, &mut room.a);
             let b = self.b.read(block, 0..2, &mut room.b);
             let rows = a.as_chunks::<2>().0.iter().zip(b.as_chunks::<2>().0);
             for (s, (a, b)) in numbers.iter_mut().zip(rows) {
-                *s = term(a[0] - b[0]) + term(a[1] - b[1]);
+                *s = norm.term(a[0] - b[0]) + norm.term(a[1] - b[1]);
             }
             return;
         }
@@ -169,25 +164,26 @@ impl<'a, S: Scalar> Pairs<'a, S> {
                     a,
                     b,
                     #[inline(always)]
-                    |a, b| term(a - b),
+                    |a, b| norm.term(a - b),
                 );
             }
             *s = total(lanes);
         }
     }
-}
 
-/// Turns each `s` into what is `wanted` of (loss, slope).
-#[inline(always)]
-fn apply<T: Float>(
-    variant: Variant,
-    numbers: &mut [T],
-    similar: &[bool],
-    margin: T,
-    wanted: impl Fn((T, T)) -> T,
-) {
-    for (number, similar) in numbers.iter_mut().zip(similar) {
-        *number = wanted(variant.loss_and_slope(*number, *similar, margin));
+    /// Leaves the gradients of both sides of a pair of normalised embeddings in `sides`.
+    fn pull_back(&self, pair: usize, norm: Norm, slope: S::Wide, sides: &mut [Vec<S::Wide>; 2]) {
+        for (embeddings, side) in [&self.a, &self.b].into_iter().zip(&mut *sides) {
+            side.resize(self.dimension(), S::Wide::zero());
+            embeddings.copy(pair, 0..self.dimension(), side);
+        }
+        let [a, b] = sides;
+        for (a, b) in a.iter_mut().zip(&mut *b) {
+            let gradient = slope * norm.direction(*a - *b);
+            (*a, *b) = (gradient, -gradient);
+        }
+        self.a.pull_back(pair, a);
+        self.b.pull_back(pair, b);
     }
 }
 
@@ -203,7 +199,7 @@ struct Sum<'a, S> {
     range: Range<usize>,
 }
 
-impl<S: Scalar> NullaryFnOnce for Sum<'_, S> {
+impl<S: Element> NullaryFnOnce for Sum<'_, S> {
     type Output = Result<f64>;
 
     #[inline(always)]
@@ -230,7 +226,7 @@ struct Losses<'a, S> {
     losses: &'a mut [MaybeUninit<S>],
 }
 
-impl<S: Scalar> NullaryFnOnce for Losses<'_, S> {
+impl<S: Element> NullaryFnOnce for Losses<'_, S> {
     type Output = Result<()>;
 
     #[inline(always)]
@@ -251,41 +247,34 @@ impl<S: Scalar> NullaryFnOnce for Losses<'_, S> {
     }
 }
 
-struct Gradients<'a, S: Scalar> {
+struct Gradients<'a, S: Element> {
     pairs: &'a Pairs<'a, S>,
     first: usize,
-    upstream: &'a Upstream<'a, S>,
+    grad_output: &'a GradOutput<'a, S>,
     of_a: &'a mut [MaybeUninit<S>],
     of_b: &'a mut [MaybeUninit<S>],
 }
 
-impl<S: Scalar> NullaryFnOnce for Gradients<'_, S> {
+impl<S: Element> NullaryFnOnce for Gradients<'_, S> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn call(self) -> Result<()> {
-        match self.pairs.loss.variant.norm() {
-            Norm::L2 => self.write(|difference| difference),
-            // `signum` gives 1 for 0.
-            Norm::L1 => self.write(|difference| {
-                if difference.is_zero() {
-                    difference
-                } else {
-                    difference.signum()
-                }
-            }),
-        }
+        self.pairs.loss.variant.norm().fixed(
+            #[inline(always)]
+            |norm| self.write(norm),
+        )
     }
 }
 
-impl<S: Scalar> Gradients<'_, S> {
+impl<S: Element> Gradients<'_, S> {
     /// `+g` for a, `−g` for b, with `g_k = slope·direction(a_k − b_k)`.
     #[inline(always)]
-    fn write(self, direction: impl Fn(S::Wide) -> S::Wide) -> Result<()> {
+    fn write(self, norm: Norm) -> Result<()> {
         let Self {
             pairs,
             first,
-            upstream,
+            grad_output,
             of_a,
             of_b,
         } = self;
@@ -294,6 +283,7 @@ impl<S: Scalar> Gradients<'_, S> {
         let mut room = Room::<S>::new();
         let mut wide = [S::Wide::zero(); PIECE];
         let mut narrow = [[S::zero(); PIECE]; 2];
+        let mut through = [Vec::new(), Vec::new()];
         let mut start = first;
         let rows = pairs.block() * d;
         for (of_a, of_b) in of_a.chunks_mut(rows).zip(of_b.chunks_mut(rows)) {
@@ -301,7 +291,19 @@ impl<S: Scalar> Gradients<'_, S> {
             start = block.end;
             pairs.energies(block.clone(), &mut room, |(_, slope)| slope)?;
             let slopes = &mut room.numbers[..block.len()];
-            upstream.apply(block.start, slopes);
+            grad_output.apply(block.start, slopes);
+            if pairs.loss.normalised {
+                let sides = of_a.chunks_exact_mut(d).zip(of_b.chunks_exact_mut(d));
+                for ((i, slope), (of_a, of_b)) in block.zip(&*slopes).zip(sides) {
+                    pairs.pull_back(i, norm, *slope, &mut through);
+                    for (gradient, to) in through.iter().zip([of_a, of_b]) {
+                        for (values, to) in gradient.chunks(PIECE).zip(to.chunks_mut(PIECE)) {
+                            stores.write(S::narrow_all(values, &mut narrow[0]), to);
+                        }
+                    }
+                }
+                continue;
+            }
             // Of a block with more than one piece there is but one pair.
             for piece in pieces(d) {
                 let place = piece.start..piece.start + block.len() * piece.len();
@@ -312,7 +314,7 @@ impl<S: Scalar> Gradients<'_, S> {
                     let rows = a.as_chunks::<2>().0.iter().zip(b.as_chunks::<2>().0);
                     let gradients = wide.as_chunks_mut::<2>().0.iter_mut();
                     for ((g, slope), (a, b)) in gradients.zip(&*slopes).zip(rows) {
-                        *g = [0, 1].map(|k| *slope * direction(a[k] - b[k]));
+                        *g = [0, 1].map(|k| *slope * norm.direction(a[k] - b[k]));
                     }
                 } else {
                     let rows = wide.chunks_exact_mut(piece.len());
@@ -320,7 +322,7 @@ impl<S: Scalar> Gradients<'_, S> {
                         let a = pairs.a.read(i..i + 1, piece.clone(), &mut room.a);
                         let b = pairs.b.read(i..i + 1, piece.clone(), &mut room.b);
                         for (g, (a, b)) in row.iter_mut().zip(a.iter().zip(b)) {
-                            *g = *slope * direction(*a - *b);
+                            *g = *slope * norm.direction(*a - *b);
                         }
                     }
                 }

@@ -1,6 +1,6 @@
 //! Labels as classes, and the rows in their order.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// The classes of a batch's rows.
 #[derive(Debug)]
@@ -13,22 +13,21 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// Of one batch, or of several whose labels mean the same.
-    pub(super) fn of_batches<const B: usize>(labels: [&Tensor; B]) -> Result<[Self; B]> {
-        let mut batches = [const { Vec::new() }; B];
-        for (batch, labels) in batches.iter_mut().zip(labels) {
-            *batch = labels.to_dtype(DType::I64)?.to_vec1::<i64>()?;
-        }
+    /// Of batches whose labels, i64, mean the same.
+    pub(super) fn of_batches(labels: &[Tensor]) -> Result<Vec<Self>> {
+        let batches = labels.iter().map(Tensor::to_vec1::<i64>);
+        let batches: Vec<_> = batches.collect::<Result<_>>()?;
         let mut known = batches.concat();
         known.sort_unstable();
         known.dedup();
-        Ok(batches.map(|labels| {
+        let classes = batches.iter().map(|labels| {
             let class = |label: &i64| known.partition_point(|other| other < label) as u32;
             let mut rows: Vec<(u32, u32)> = labels.iter().map(class).zip(0..).collect();
             rows.sort_unstable();
             let (of, order) = rows.into_iter().unzip();
             Self { order, of }
-        }))
+        });
+        Ok(classes.collect())
     }
 
     /// Unordered pairs of one class, and of two.

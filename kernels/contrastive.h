@@ -1,4 +1,5 @@
-/* The C interface of the CUDA kernels, and the only file that bindgen reads.
+/* The C interface of the CUDA kernels, and its only text: bindgen makes the crate's declarations of
+ * it, and tests/kernels/build.rs those of the tests.
  *
  * Every function queues its work on `stream` (a cudaStream_t) and returns at once: a cudaError_t,
  * 0 for success, of the launch. None waits for the device, copies to the host or allocates.
@@ -22,13 +23,14 @@ enum contrastive_type {
   CONTRASTIVE_U32 = 5,
 };
 
-/* In the order of energy.rs. */
+/* In the order of energy.rs. Their formulas are in energy.cuh, which does not compile without one. */
 enum contrastive_variant {
-  CONTRASTIVE_HADSELL = 0,
-  CONTRASTIVE_LEGACY = 1,
-  CONTRASTIVE_SQUARED = 2,
-  CONTRASTIVE_EXPONENTIAL_L1 = 3,
-  CONTRASTIVE_EXPONENTIAL_L2 = 4,
+  CONTRASTIVE_HADSELL,
+  CONTRASTIVE_LEGACY,
+  CONTRASTIVE_SQUARED,
+  CONTRASTIVE_EXPONENTIAL_L1,
+  CONTRASTIVE_EXPONENTIAL_L2,
+  CONTRASTIVE_VARIANTS, /* how many there are */
 };
 
 enum contrastive_reduction {

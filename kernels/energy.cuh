@@ -17,6 +17,8 @@
 
 enum class Norm { L1, L2 };
 
+inline bool is_variant(int32_t variant) { return variant >= 0 && variant < CONTRASTIVE_VARIANTS; }
+
 __host__ __device__ inline Norm norm_of(int32_t variant) {
   return variant == CONTRASTIVE_EXPONENTIAL_L1 ? Norm::L1 : Norm::L2;
 }
@@ -51,7 +53,7 @@ struct Energy {
 template <class T>
 __host__ __device__ inline Energy<T> loss_and_slope(int32_t variant, T s, bool similar, T m) {
   const T half = T(0.5);
-  switch (variant) {
+  switch (static_cast<contrastive_variant>(variant)) {
   case CONTRASTIVE_HADSELL:
     if (similar) return {half * s, T(1)};
     {
@@ -82,6 +84,7 @@ __host__ __device__ inline Energy<T> loss_and_slope(int32_t variant, T s, bool s
     const T derivative = T(-2) * rate * decay;
     return {T(2) * m * decay, l1 ? derivative : d > 0 ? derivative / d : T(0)};
   }
-  default: return {T(NAN), T(NAN)};
+  case CONTRASTIVE_VARIANTS: break;
   }
+  return {T(NAN), T(NAN)};
 }

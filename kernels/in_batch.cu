@@ -687,8 +687,7 @@ struct InBatchWorkspace {
 bool valid(const contrastive_batch &batch) {
   const auto rows = [](int64_t rows, int64_t least) { return rows >= least && rows <= MAX_ROWS; };
   return rows(batch.rows.rows, 1) && rows(batch.others.rows, 0) && batch.dim >= 1 &&
-         batch.variant >= CONTRASTIVE_HADSELL && batch.variant <= CONTRASTIVE_EXPONENTIAL_L2 &&
-         batch.reduction >= CONTRASTIVE_IN_BATCH_MEAN &&
+         is_variant(batch.variant) && batch.reduction >= CONTRASTIVE_IN_BATCH_MEAN &&
          batch.reduction <= CONTRASTIVE_IN_BATCH_SUM && batch.miner >= CONTRASTIVE_ALL &&
          batch.miner <= CONTRASTIVE_HARDEST &&
          (batch.miner != CONTRASTIVE_HARDEST || (batch.negatives >= 1 && batch.negatives <= 255));

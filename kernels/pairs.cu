@@ -258,9 +258,8 @@ struct Workspace {
 
 bool valid(const contrastive_pairs &pairs) {
   return pairs.pairs >= 1 && pairs.dim >= 1 && pairs.label_type >= CONTRASTIVE_F16 &&
-         pairs.label_type <= CONTRASTIVE_U32 && pairs.variant >= CONTRASTIVE_HADSELL &&
-         pairs.variant <= CONTRASTIVE_EXPONENTIAL_L2 && pairs.reduction >= CONTRASTIVE_MEAN &&
-         pairs.reduction <= CONTRASTIVE_NONE;
+         pairs.label_type <= CONTRASTIVE_U32 && is_variant(pairs.variant) &&
+         pairs.reduction >= CONTRASTIVE_MEAN && pairs.reduction <= CONTRASTIVE_NONE;
 }
 
 } // namespace

@@ -8,104 +8,59 @@ use std::ffi::{CStr, c_char, c_void};
 use std::num::NonZeroU8;
 
 use half::{bf16, f16};
+use libloading::Library;
 use loss_kernel::{InBatchReduction, Margin, Miner, Reduction, Variant};
 
-/// `struct contrastive_matrix`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix {
-    /// Element (0, 0).
-    pub data: *const c_void,
-    /// Elements from row to row.
-    pub row_stride: i64,
-    /// Elements from column to column.
-    pub column_stride: i64,
+#[allow(non_camel_case_types, missing_docs, clippy::missing_safety_doc)]
+mod interface {
+    use super::*;
+
+    include!(concat!(env!("OUT_DIR"), "/interface.rs"));
+
+    /// Sizes, offsets and enum values, in the order of `probe_interface`.
+    pub fn interface_numbers() -> Vec<i64> {
+        let sizes = SIZES.iter().map(|&size| size as i64);
+        sizes
+            .chain(NUMBERS.iter().map(|&(_, number)| number.into()))
+            .collect()
+    }
+
+    /// The number that the interface has for a value of a Rust enum: `CONTRASTIVE_SEMI_HARD` for
+    /// `SemiHard { .. }`, with `prefix` in between.
+    pub(super) fn number(prefix: &str, value: impl std::fmt::Debug) -> i32 {
+        let value = format!("{value:?}");
+        let mut name = format!("CONTRASTIVE{prefix}");
+        for letter in value.split(' ').next().unwrap_or_default().chars() {
+            if letter.is_uppercase() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+        let found = NUMBERS.iter().find(|(known, _)| *known == name);
+        found
+            .unwrap_or_else(|| panic!("contrastive.h has no {name}"))
+            .1
+    }
 }
 
-/// `struct contrastive_pairs`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Pairs {
-    /// First sides, (pairs, dim).
-    pub a: Matrix,
-    /// Second sides, (pairs, dim).
-    pub b: Matrix,
-    /// Labels, (pairs,).
-    pub same: Matrix,
-    /// N.
-    pub pairs: i64,
-    /// D.
-    pub dim: i64,
-    /// Of a, b and the results: [`Element`].
-    pub kind: i32,
-    /// Of the labels: [`Element`].
-    pub label_kind: i32,
-    /// [`variant_number`].
-    pub variant: i32,
-    /// [`reduction_number`].
-    pub reduction: i32,
-    /// The margin.
-    pub margin: f64,
-}
-
-/// `struct contrastive_rows`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Rows {
-    /// (rows, dim).
-    pub embeddings: Matrix,
-    /// (rows,).
-    pub labels: *const i64,
-    /// N.
-    pub rows: i64,
-}
-
-/// `struct contrastive_batch`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Batch {
-    /// The anchors.
-    pub rows: Rows,
-    /// 0 rows: the pairs i < j of `rows`.
-    pub others: Rows,
-    /// D.
-    pub dim: i64,
-    /// Of the embeddings and the loss: [`Element`].
-    pub kind: i32,
-    /// [`variant_number`].
-    pub variant: i32,
-    /// [`in_batch_reduction_number`].
-    pub reduction: i32,
-    /// Whether both kinds of pairs weigh the same.
-    pub balanced: i32,
-    /// Whether each row is divided by its length.
-    pub normalised: i32,
-    /// [`miner_number`].
-    pub miner: i32,
-    /// Of [`Miner::Hardest`].
-    pub negatives: i32,
-    /// Of [`Miner::SemiHard`].
-    pub width: f64,
-    /// The margin.
-    pub margin: f64,
-}
+pub use interface::*;
 
 /// `enum contrastive_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Element {
     /// IEEE half precision.
-    F16 = 0,
+    F16 = CONTRASTIVE_F16,
     /// bfloat16.
-    BF16 = 1,
+    BF16 = CONTRASTIVE_BF16,
     /// IEEE single precision.
-    F32 = 2,
+    F32 = CONTRASTIVE_F32,
     /// IEEE double precision.
-    F64 = 3,
+    F64 = CONTRASTIVE_F64,
     /// 8-bit unsigned.
-    U8 = 4,
+    U8 = CONTRASTIVE_U8,
     /// 32-bit unsigned.
-    U32 = 5,
+    U32 = CONTRASTIVE_U32,
 }
 
 impl Element {
@@ -177,22 +132,12 @@ impl Element {
 
 /// `enum contrastive_variant`.
 pub fn variant_number(variant: Variant) -> i32 {
-    match variant {
-        Variant::Hadsell => 0,
-        Variant::Legacy => 1,
-        Variant::Squared => 2,
-        Variant::ExponentialL1 => 3,
-        Variant::ExponentialL2 => 4,
-    }
+    number("", variant)
 }
 
 /// `enum contrastive_reduction`.
 pub fn reduction_number(reduction: Reduction) -> i32 {
-    match reduction {
-        Reduction::Mean => 0,
-        Reduction::Sum => 1,
-        Reduction::None => 2,
-    }
+    number("", reduction)
 }
 
 /// Every one.
@@ -218,71 +163,41 @@ pub fn miners() -> [Miner; 4] {
 
 /// `enum contrastive_in_batch_reduction`.
 pub fn in_batch_reduction_number(reduction: InBatchReduction) -> i32 {
-    match reduction {
-        InBatchReduction::Mean => 0,
-        InBatchReduction::MeanNonZero => 1,
-        InBatchReduction::Sum => 2,
-    }
+    number("_IN_BATCH", reduction)
 }
 
 /// `enum contrastive_miner`.
 pub fn miner_number(miner: Miner) -> i32 {
-    match miner {
-        Miner::All => 0,
-        Miner::Hard => 1,
-        Miner::SemiHard { .. } => 2,
-        Miner::Hardest { .. } => 3,
-    }
+    number("", miner)
 }
 
-/// The C interface, of the kernels that are linked in or of a library.
+/// The functions of the C interface and of the probe: those that are linked in, or a library's.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
-    /// `contrastive_workspace_bytes`.
-    pub workspace_bytes: unsafe extern "C" fn(*const Pairs) -> i64,
-    /// `contrastive_forward`.
-    pub forward: unsafe extern "C" fn(*const Pairs, *mut c_void, *mut c_void, *mut c_void) -> i32,
-    /// `contrastive_backward`.
-    pub backward: unsafe extern "C" fn(*const Pairs, Matrix, *mut c_void, *mut c_void) -> i32,
-    /// `contrastive_last_kernel`.
-    pub last_kernel: unsafe extern "C" fn() -> *const c_char,
-    /// 0 ascending, 1 descending, else the seed of a random order, of threads, warps and blocks.
-    pub thread_order: unsafe extern "C" fn(u64),
-    /// Why the emulator refused the last launch.
-    pub error_message: unsafe extern "C" fn() -> *const c_char,
+    library: Option<&'static Library>,
 }
 
-/// The C interface of the loss over all pairs of a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct InBatchKernels {
-    /// `contrastive_in_batch_workspace_bytes`.
-    pub workspace_bytes: unsafe extern "C" fn(*const Batch) -> i64,
-    /// `contrastive_in_batch_forward`.
-    pub forward: unsafe extern "C" fn(*const Batch, *mut c_void, *mut c_void, *mut c_void) -> i32,
-    /// `contrastive_in_batch_backward`.
-    pub backward: unsafe extern "C" fn(
-        *const Batch,
-        Matrix,
-        i32,
-        *mut c_void,
-        *const c_void,
-        *mut c_void,
-    ) -> i32,
-    /// 0 ascending, 1 descending, else the seed of a random order, of threads, warps and blocks.
-    pub thread_order: unsafe extern "C" fn(u64),
-    /// Why the emulator refused the last launch.
-    pub error_message: unsafe extern "C" fn() -> *const c_char,
-}
-
-impl InBatchKernels {
+impl Kernels {
     /// The kernels as they are in the repository.
-    pub const LINKED: Self = Self {
-        workspace_bytes: linked::contrastive_in_batch_workspace_bytes,
-        forward: linked::contrastive_in_batch_forward,
-        backward: linked::contrastive_in_batch_backward,
-        thread_order: linked::probe_thread_order,
-        error_message: linked::probe_error_message,
-    };
+    pub const LINKED: Self = Self { library: None };
+
+    /// Those of a library, which has been compiled from the interface's headers.
+    pub fn of(library: &'static Library) -> Self {
+        Self {
+            library: Some(library),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `F` is the type of the function of this name.
+    unsafe fn function<F: Copy>(&self, name: &str, linked: F) -> F {
+        match self.library {
+            None => linked,
+            // SAFETY: the caller's.
+            Some(library) => *unsafe { library.get(name) }.expect(name),
+        }
+    }
 
     /// Why a call returned `code`; nothing if it returned success.
     pub fn outcome(&self, what: &str, code: i32) -> Result<(), String> {
@@ -290,152 +205,12 @@ impl InBatchKernels {
             return Ok(());
         }
         // SAFETY: it returns a string that ends with 0 and lives until this thread's next launch.
-        let message = unsafe { CStr::from_ptr((self.error_message)()) };
+        let message = unsafe { CStr::from_ptr(self.probe_error_message()) };
         Err(format!(
             "error {code} in {what}: {}",
             message.to_string_lossy()
         ))
     }
-}
-
-/// What the kernels' C++ exports.
-pub mod linked {
-    use super::*;
-
-    unsafe extern "C" {
-        #![allow(missing_docs)]
-        pub fn contrastive_workspace_bytes(pairs: *const Pairs) -> i64;
-        pub fn contrastive_forward(
-            pairs: *const Pairs,
-            loss: *mut c_void,
-            workspace: *mut c_void,
-            stream: *mut c_void,
-        ) -> i32;
-        pub fn contrastive_backward(
-            pairs: *const Pairs,
-            upstream: Matrix,
-            gradients: *mut c_void,
-            stream: *mut c_void,
-        ) -> i32;
-        pub fn contrastive_in_batch_workspace_bytes(batch: *const Batch) -> i64;
-        pub fn contrastive_in_batch_forward(
-            batch: *const Batch,
-            loss: *mut c_void,
-            workspace: *mut c_void,
-            stream: *mut c_void,
-        ) -> i32;
-        pub fn contrastive_in_batch_backward(
-            batch: *const Batch,
-            upstream: Matrix,
-            of_others: i32,
-            gradient: *mut c_void,
-            workspace: *const c_void,
-            stream: *mut c_void,
-        ) -> i32;
-        pub fn contrastive_last_kernel() -> *const c_char;
-        pub fn probe_interface(numbers: *mut i64, capacity: usize) -> usize;
-        pub fn probe_energy(
-            variant: i32,
-            s: f64,
-            similar: bool,
-            m: f64,
-            loss: *mut f64,
-            slope: *mut f64,
-        );
-        pub fn probe_half(x: f64) -> u16;
-        pub fn probe_bfloat16(x: f64) -> u16;
-        pub fn probe_from_half(bits: u16) -> f32;
-        pub fn probe_from_bfloat16(bits: u16) -> f32;
-        pub fn probe_thread_order(order: u64);
-        pub fn probe_error_message() -> *const c_char;
-        pub fn probe_barriers(out: *mut f32, first: bool, second: bool) -> i32;
-        pub fn probe_shuffles(out: *mut i32) -> i32;
-        pub fn probe_mistake(which: i32, out: *mut i32) -> i32;
-        pub fn probe_shared(out: *mut f32) -> i32;
-        pub fn probe_where(out: *mut u32, block: u32) -> i32;
-    }
-}
-
-impl Kernels {
-    /// The kernels as they are in the repository.
-    pub const LINKED: Self = Self {
-        workspace_bytes: linked::contrastive_workspace_bytes,
-        forward: linked::contrastive_forward,
-        backward: linked::contrastive_backward,
-        last_kernel: linked::contrastive_last_kernel,
-        thread_order: linked::probe_thread_order,
-        error_message: linked::probe_error_message,
-    };
-
-    /// Why a call returned `code`; nothing if it returned success.
-    pub fn outcome(&self, code: i32) -> Result<(), String> {
-        if code == 0 {
-            return Ok(());
-        }
-        // SAFETY: both return strings that end with 0 and live until this thread's next launch.
-        let (kernel, message) = unsafe {
-            (
-                CStr::from_ptr((self.last_kernel)()),
-                CStr::from_ptr((self.error_message)()),
-            )
-        };
-        Err(format!(
-            "error {code} in {}: {}",
-            kernel.to_string_lossy(),
-            message.to_string_lossy()
-        ))
-    }
-}
-
-/// Sizes, offsets and enum values of this module's mirrors, in the order of the C++ probe.
-pub fn interface_numbers() -> Vec<i64> {
-    use std::mem::{offset_of, size_of};
-    let sizes = [
-        size_of::<Matrix>(),
-        offset_of!(Matrix, data),
-        offset_of!(Matrix, row_stride),
-        offset_of!(Matrix, column_stride),
-        size_of::<Pairs>(),
-        offset_of!(Pairs, a),
-        offset_of!(Pairs, b),
-        offset_of!(Pairs, same),
-        offset_of!(Pairs, pairs),
-        offset_of!(Pairs, dim),
-        offset_of!(Pairs, kind),
-        offset_of!(Pairs, label_kind),
-        offset_of!(Pairs, variant),
-        offset_of!(Pairs, reduction),
-        offset_of!(Pairs, margin),
-        size_of::<Rows>(),
-        offset_of!(Rows, embeddings),
-        offset_of!(Rows, labels),
-        offset_of!(Rows, rows),
-        size_of::<Batch>(),
-        offset_of!(Batch, rows),
-        offset_of!(Batch, others),
-        offset_of!(Batch, dim),
-        offset_of!(Batch, kind),
-        offset_of!(Batch, variant),
-        offset_of!(Batch, reduction),
-        offset_of!(Batch, balanced),
-        offset_of!(Batch, normalised),
-        offset_of!(Batch, miner),
-        offset_of!(Batch, negatives),
-        offset_of!(Batch, width),
-        offset_of!(Batch, margin),
-    ];
-    let enums = Element::ALL
-        .map(|element| element as i32)
-        .into_iter()
-        .chain(Variant::ALL.map(variant_number))
-        .chain([Reduction::Mean, Reduction::Sum, Reduction::None].map(reduction_number))
-        .chain(IN_BATCH_REDUCTIONS.map(in_batch_reduction_number))
-        .chain(miners().map(miner_number));
-    sizes
-        .into_iter()
-        .map(|size| size as i64)
-        .chain(enums.map(i64::from))
-        .collect()
 }
 
 /// Bytes in front of a buffer and behind it that nobody may write. None under AddressSanitizer,

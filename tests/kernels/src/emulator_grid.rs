@@ -8,7 +8,10 @@ use candle_core::{DType, Device, Tensor};
 use loss_kernel::{ContrastiveLoss, Margin, Reduction, Variant};
 use rand::Rng;
 
-use crate::emulator::{Buffer, Element, Kernels, Matrix, Pairs, reduction_number, variant_number};
+use crate::emulator::{
+    Buffer, Element, Kernels, contrastive_matrix, contrastive_pairs, reduction_number,
+    variant_number,
+};
 use workspace_tests::compare::{furthest_outside, values};
 use workspace_tests::pairs::generator;
 
@@ -137,7 +140,7 @@ pub(crate) fn place(
     (rows, columns): (usize, usize),
     (row_stride, column_stride): (usize, usize),
     misalignment: usize,
-) -> (Buffer, Matrix) {
+) -> (Buffer, contrastive_matrix) {
     let bytes = element.bytes();
     let last = (rows - 1) * row_stride + (columns - 1) * column_stride;
     let mut buffer = Buffer::new((last + 1) * bytes, misalignment);
@@ -147,7 +150,7 @@ pub(crate) fn place(
         let to = (i * row_stride + k * column_stride) * bytes;
         element.encode(number, &mut contents[to..]);
     }
-    let matrix = Matrix {
+    let matrix = contrastive_matrix {
         data: buffer.address(),
         row_stride: row_stride as i64,
         column_stride: column_stride as i64,
@@ -226,14 +229,14 @@ fn run(
         ("upstream", &upstream),
     ]
     .map(|(what, buffer)| (what, buffer, buffer.contents().to_vec()));
-    let pairs = Pairs {
+    let pairs = contrastive_pairs {
         a: a_matrix,
         b: b_matrix,
         same: same_matrix,
         pairs: n as i64,
         dim: d as i64,
-        kind: element as i32,
-        label_kind: case.label as i32,
+        type_: element as i32,
+        label_type: case.label as i32,
         variant: variant_number(case.variant),
         reduction: reduction_number(case.reduction),
         margin: MARGIN,
@@ -243,17 +246,18 @@ fn run(
     let stream = std::ptr::null_mut();
     // SAFETY: the structs are those of the C interface, and all buffers have the sizes it asks for.
     unsafe {
-        (kernels.thread_order)(order);
-        let workspace_bytes = (kernels.workspace_bytes)(&pairs);
+        kernels.probe_thread_order(order);
+        let workspace_bytes = kernels.contrastive_workspace_bytes(&pairs);
         if (workspace_bytes == 0) != (case.reduction == Reduction::None) {
             return Err(format!("a workspace of {workspace_bytes} bytes"));
         }
         let mut workspace = Buffer::new(workspace_bytes.max(1) as usize, 0);
-        let code = (kernels.forward)(&pairs, loss.address(), workspace.address(), stream);
-        kernels.outcome(code)?;
+        let code = kernels.contrastive_forward(&pairs, loss.address(), workspace.address(), stream);
+        kernels.outcome("forward", code)?;
         workspace.check_guards("workspace")?;
-        let code = (kernels.backward)(&pairs, upstream_matrix, gradients.address(), stream);
-        kernels.outcome(code)?;
+        let code =
+            kernels.contrastive_backward(&pairs, upstream_matrix, gradients.address(), stream);
+        kernels.outcome("backward", code)?;
     }
     for (what, buffer, before) in inputs {
         buffer.check_guards(what)?;
@@ -359,7 +363,7 @@ pub fn shapes(element: Element) -> Vec<Case> {
                 cases.push(Case {
                     element,
                     label: Element::ALL[turn / 3 % 6],
-                    variant: Variant::ALL[turn % 5],
+                    variant: Variant::ALL[turn % Variant::ALL.len()],
                     reduction: REDUCTIONS[turn / 5 % 3],
                     placement,
                     pairs,

@@ -8,8 +8,8 @@ use loss_kernel::{InBatchContrastiveLoss, InBatchReduction, Margin, Miner, Varia
 use rand::Rng;
 
 use crate::emulator::{
-    Batch, Buffer, Element, IN_BATCH_REDUCTIONS, InBatchKernels, Matrix, Rows,
-    in_batch_reduction_number, miner_number, miners, variant_number,
+    Buffer, Element, IN_BATCH_REDUCTIONS, Kernels, contrastive_batch, contrastive_matrix,
+    contrastive_rows, in_batch_reduction_number, miner_number, miners, variant_number,
 };
 use crate::emulator_grid::{MARGIN, decode, place};
 use workspace_tests::compare::{furthest_outside, values};
@@ -87,7 +87,7 @@ fn labels(case: &Case, rows: usize) -> Vec<i64> {
 struct Side {
     embeddings: Buffer,
     labels: Buffer,
-    rows: Rows,
+    rows: contrastive_rows,
 }
 
 impl Side {
@@ -116,7 +116,7 @@ impl Side {
         Self {
             embeddings,
             labels: of_rows,
-            rows: Rows {
+            rows: contrastive_rows {
                 embeddings: matrix,
                 labels,
                 rows: rows as i64,
@@ -129,7 +129,7 @@ impl Side {
 type Results = (Vec<u8>, Vec<Vec<u8>>);
 
 fn run(
-    kernels: &InBatchKernels,
+    kernels: &Kernels,
     case: &Case,
     numbers: &[Vec<f64>],
     upstream: f64,
@@ -141,8 +141,8 @@ fn run(
         .zip(counts)
         .map(|(numbers, rows)| Side::new(case, rows, numbers))
         .collect();
-    let nothing = Rows {
-        embeddings: Matrix {
+    let nothing = contrastive_rows {
+        embeddings: contrastive_matrix {
             data: std::ptr::null(),
             row_stride: 0,
             column_stride: 0,
@@ -155,11 +155,11 @@ fn run(
         Miner::SemiHard { width } => (0, width.get()),
         Miner::Hardest { negatives } => (negatives.get().into(), 0.0),
     };
-    let batch = Batch {
+    let batch = contrastive_batch {
         rows: sides[0].rows,
         others: sides.get(1).map_or(nothing, |side| side.rows),
         dim: case.dim as i64,
-        kind: case.element as i32,
+        type_: case.element as i32,
         variant: variant_number(case.variant),
         reduction: in_batch_reduction_number(case.reduction),
         balanced: case.balanced.into(),
@@ -179,17 +179,22 @@ fn run(
     let stream = std::ptr::null_mut();
     // SAFETY: the structs are those of the C interface, and all buffers have the sizes it asks for.
     unsafe {
-        (kernels.thread_order)(order);
-        let bytes = (kernels.workspace_bytes)(&batch);
+        kernels.probe_thread_order(order);
+        let bytes = kernels.contrastive_in_batch_workspace_bytes(&batch);
         if bytes <= 0 {
             return Err(format!("a workspace of {bytes} bytes"));
         }
         let mut workspace = Buffer::new(bytes as usize, 0);
-        let code = (kernels.forward)(&batch, loss.address(), workspace.address(), stream);
+        let code = kernels.contrastive_in_batch_forward(
+            &batch,
+            loss.address(),
+            workspace.address(),
+            stream,
+        );
         kernels.outcome("forward", code)?;
         for (of, rows) in counts.into_iter().take(sides.len()).enumerate() {
             let mut gradient = Buffer::new(rows * case.dim * wide(case.element).bytes(), 0);
-            let code = (kernels.backward)(
+            let code = kernels.contrastive_in_batch_backward(
                 &batch,
                 upstream_matrix,
                 of as i32,
@@ -273,7 +278,7 @@ fn tolerance(element: Element) -> f64 {
 /// # Errors
 ///
 /// What is wrong, with the case.
-pub fn check(kernels: &InBatchKernels, case: &Case, seed: u64) -> Result<(), String> {
+pub fn check(kernels: &Kernels, case: &Case, seed: u64) -> Result<(), String> {
     let named = |error: String| format!("{case:?}: {error}");
     let mut numbers = vec![embeddings(case, case.rows, 1)];
     if case.others > 0 {
@@ -325,11 +330,7 @@ pub fn check(kernels: &InBatchKernels, case: &Case, seed: u64) -> Result<(), Str
 /// # Errors
 ///
 /// Where they cannot be launched or write where they must not.
-pub fn results(
-    kernels: &InBatchKernels,
-    case: &Case,
-    numbers: &[f64],
-) -> Result<(f64, Vec<f64>), String> {
+pub fn results(kernels: &Kernels, case: &Case, numbers: &[f64]) -> Result<(f64, Vec<f64>), String> {
     let (loss, gradients) = run(kernels, case, &[numbers.to_vec()], 1.0, 0)?;
     let gradient = decode(wide(case.element), &gradients[0]);
     Ok((decode(case.element, &loss)[0], gradient))

@@ -3,11 +3,12 @@
 #![expect(unsafe_code, reason = "the kernels are C++")]
 
 use std::fs;
-use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process::Command;
 
 use libloading::Library;
+
+use crate::emulator::Kernels;
 
 /// A file of `kernels/`, and what is replaced in it by what.
 pub type Change = (&'static str, &'static str, &'static str);
@@ -17,7 +18,7 @@ pub type Change = (&'static str, &'static str, &'static str);
 /// # Panics
 ///
 /// Where the file no longer has what is to be replaced, or the change does not compile.
-pub fn compiled(unit: &str, (file, from, to): Change) -> ManuallyDrop<Library> {
+pub fn compiled(unit: &str, (file, from, to): Change) -> Kernels {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
     let kernels = folder.path();
@@ -39,6 +40,8 @@ pub fn compiled(unit: &str, (file, from, to): Change) -> ManuallyDrop<Library> {
         .arg(kernels)
         .arg("-I")
         .arg(tests.join("emulator"))
+        .arg("-I")
+        .arg(tests.join("src"))
         // One translation unit takes half the time of two.
         .arg("-include")
         .arg(kernels.join(unit))
@@ -54,7 +57,8 @@ pub fn compiled(unit: &str, (file, from, to): Change) -> ManuallyDrop<Library> {
     );
     // Thread-local state of the library would be freed after its code.
     // SAFETY: the library's initialisers do nothing.
-    ManuallyDrop::new(unsafe { Library::new(&library) }.unwrap())
+    let library = unsafe { Library::new(&library) }.unwrap();
+    Kernels::of(Box::leak(Box::new(library)))
 }
 
 /// Runs the checks over every other mutant: the compiler takes most of the time, so two tests, from 0

@@ -7,7 +7,8 @@ use std::ptr::null_mut;
 
 use candle_core::{Device, Tensor};
 use kernel_tests::emulator::{
-    Buffer, Element, Kernels, Matrix, Pairs, linked, reduction_number, variant_number,
+    Buffer, Element, Kernels, contrastive_matrix, contrastive_pairs, linked, reduction_number,
+    variant_number,
 };
 use loss_kernel::{ContrastiveLoss, Margin, Reduction, Variant};
 use workspace_tests::compare::values;
@@ -47,8 +48,8 @@ fn numbers(element: Element, buffer: &Buffer) -> Vec<f64> {
         .collect()
 }
 
-fn matrix(buffer: &mut Buffer, row_stride: usize, column_stride: usize) -> Matrix {
-    Matrix {
+fn matrix(buffer: &mut Buffer, row_stride: usize, column_stride: usize) -> contrastive_matrix {
+    contrastive_matrix {
         data: buffer.address(),
         row_stride: row_stride as i64,
         column_stride: column_stride as i64,
@@ -67,14 +68,14 @@ impl Batch<'_> {
             1
         };
         let mut upstream = buffer(self.element, &vec![1.0; results]);
-        let pairs = Pairs {
+        let pairs = contrastive_pairs {
             a: matrix(&mut a, self.dim, 1),
             b: matrix(&mut b, self.dim, 1),
             same: matrix(&mut same, 1, 0),
             pairs: n as i64,
             dim: self.dim as i64,
-            kind: self.element as i32,
-            label_kind: self.label as i32,
+            type_: self.element as i32,
+            label_type: self.label as i32,
             variant: variant_number(self.variant),
             reduction: reduction_number(self.reduction),
             margin: self.margin,
@@ -90,20 +91,29 @@ impl Batch<'_> {
     }
 }
 
-fn forward(pairs: &Pairs, loss: *mut c_void) -> Result<(), String> {
+fn forward(pairs: &contrastive_pairs, loss: *mut c_void) -> Result<(), String> {
     // SAFETY: the callers' buffers have the sizes that the interface asks for.
     unsafe {
-        let bytes = (KERNELS.workspace_bytes)(pairs);
+        let bytes = KERNELS.contrastive_workspace_bytes(pairs);
         let mut workspace = Buffer::new(bytes.max(1) as usize, 0);
-        let code = (KERNELS.forward)(pairs, loss, workspace.address(), null_mut());
+        let code = KERNELS.contrastive_forward(pairs, loss, workspace.address(), null_mut());
         workspace.check_guards("workspace")?;
-        KERNELS.outcome(code)
+        KERNELS.outcome("forward", code)
     }
 }
 
-fn backward(pairs: &Pairs, upstream: Matrix, gradients: *mut c_void) -> Result<(), String> {
+fn backward(
+    pairs: &contrastive_pairs,
+    upstream: contrastive_matrix,
+    gradients: *mut c_void,
+) -> Result<(), String> {
     // SAFETY: as in `forward`.
-    unsafe { KERNELS.outcome((KERNELS.backward)(pairs, upstream, gradients, null_mut())) }
+    unsafe {
+        KERNELS.outcome(
+            "backward",
+            KERNELS.contrastive_backward(pairs, upstream, gradients, null_mut()),
+        )
+    }
 }
 
 fn pair(variant: Variant, margin: f64, a: &[f64], b: &[f64], same: f64) -> (f64, Vec<f64>) {
@@ -180,24 +190,24 @@ fn formulas_are_those_of_the_cpu() {
             }
         }
     }
-    assert_eq!(compared, 5 * 4 * 2 * 400);
+    assert_eq!(compared, Variant::ALL.len() * 4 * 2 * 400);
 }
 
 #[test]
 fn a_variant_that_the_cpu_does_not_have_is_refused() {
-    let batch = |change: &dyn Fn(&mut Pairs)| {
+    let batch = |change: &dyn Fn(&mut contrastive_pairs)| {
         let mut numbers = buffer(Element::F32, &[1.0]);
         let mut same = buffer(Element::U8, &[0.0]);
-        let mut pairs = Pairs {
+        let mut pairs = contrastive_pairs {
             a: matrix(&mut numbers, 1, 1),
             b: matrix(&mut numbers, 1, 1),
             same: matrix(&mut same, 1, 0),
             pairs: 1,
             dim: 1,
-            kind: Element::F32 as i32,
-            label_kind: Element::U8 as i32,
-            variant: 0,
-            reduction: 0,
+            type_: Element::F32 as i32,
+            label_type: Element::U8 as i32,
+            variant: variant_number(Variant::Hadsell),
+            reduction: reduction_number(Reduction::Mean),
             margin: 1.0,
         };
         change(&mut pairs);
@@ -213,8 +223,8 @@ fn a_variant_that_the_cpu_does_not_have_is_refused() {
     assert!(batch(&|_| ()));
     assert!(!batch(&|pairs| pairs.variant = Variant::ALL.len() as i32));
     assert!(!batch(&|pairs| pairs.variant = -1));
-    assert!(!batch(&|pairs| pairs.kind = Element::U8 as i32));
-    assert!(!batch(&|pairs| pairs.label_kind = 6));
+    assert!(!batch(&|pairs| pairs.type_ = Element::U8 as i32));
+    assert!(!batch(&|pairs| pairs.label_type = 6));
     assert!(!batch(&|pairs| pairs.reduction = 3));
     assert!(!batch(&|pairs| pairs.pairs = 0));
     assert!(!batch(&|pairs| pairs.dim = 0));
@@ -412,22 +422,22 @@ fn strides_beyond_32_bits_are_followed() {
     (same[0], same[far]) = (1, 1);
     let mut b = buffer(Element::F16, &[0.0; 8]);
     for dim in [1, 8] {
-        let pairs = Pairs {
-            a: Matrix {
+        let pairs = contrastive_pairs {
+            a: contrastive_matrix {
                 data: a.as_ptr().cast(),
                 row_stride: far as i64,
                 column_stride: 1,
             },
             b: matrix(&mut b, 0, 1),
-            same: Matrix {
+            same: contrastive_matrix {
                 data: same.as_ptr().cast(),
                 row_stride: far as i64,
                 column_stride: 0,
             },
             pairs: 2,
             dim,
-            kind: Element::F16 as i32,
-            label_kind: Element::U8 as i32,
+            type_: Element::F16 as i32,
+            label_type: Element::U8 as i32,
             variant: 0,
             reduction: reduction_number(Reduction::None),
             margin: 1.0,

@@ -4,7 +4,10 @@
 #![expect(unsafe_code, reason = "the kernels are C++")]
 
 use half::{bf16, f16};
-use kernel_tests::emulator::{Kernels, interface_numbers, linked};
+use kernel_tests::emulator::{
+    CONTRASTIVE_VARIANTS, Kernels, interface_numbers, linked, variant_number,
+};
+use loss_kernel::Variant;
 use rand::Rng;
 use workspace_tests::pairs::generator;
 
@@ -14,6 +17,8 @@ fn rust_and_c_agree_on_the_interface() {
     // SAFETY: it writes at most as many numbers as it is told.
     let count = unsafe { linked::probe_interface(numbers.as_mut_ptr(), numbers.len()) };
     assert_eq!(interface_numbers(), numbers[..count]);
+    let variants: Vec<i32> = Variant::ALL.map(variant_number).into();
+    assert_eq!(variants, Vec::from_iter(0..CONTRASTIVE_VARIANTS));
 }
 
 #[test]
@@ -99,7 +104,7 @@ fn shuffles_follow_the_programming_guide() {
     let mut out = [[0i32; 32]; 7];
     // SAFETY: it writes 7 × 32 numbers.
     let code = unsafe { linked::probe_shuffles(out.as_mut_ptr().cast()) };
-    Kernels::LINKED.outcome(code).unwrap();
+    Kernels::LINKED.outcome("a probe", code).unwrap();
     for lane in 0..32 {
         let group_of_8 = lane / 8 * 8;
         let expected = [
@@ -128,7 +133,7 @@ fn barriers(first: bool, second: bool, order: u64) -> Vec<f32> {
         linked::probe_thread_order(order);
         linked::probe_barriers(out.as_mut_ptr(), first, second)
     };
-    Kernels::LINKED.outcome(code).unwrap();
+    Kernels::LINKED.outcome("a probe", code).unwrap();
     out
 }
 
@@ -171,7 +176,7 @@ fn what_a_device_would_not_survive_is_refused_and_named() {
                 linked::probe_thread_order(order);
                 linked::probe_mistake(which as i32, out.as_mut_ptr().cast())
             };
-            let error = Kernels::LINKED.outcome(code).unwrap_err();
+            let error = Kernels::LINKED.outcome("a probe", code).unwrap_err();
             assert!(error.contains(what), "{error}");
         }
         // And the next launch on this thread is none the worse for it.
@@ -184,7 +189,7 @@ fn shared_memory_starts_as_nan() {
     let mut out = 0.0;
     // SAFETY: it writes one number.
     let code = unsafe { linked::probe_shared(&mut out) };
-    Kernels::LINKED.outcome(code).unwrap();
+    Kernels::LINKED.outcome("a probe", code).unwrap();
     assert!(out.is_nan());
 }
 
@@ -199,7 +204,7 @@ fn every_thread_of_every_block_runs_once_in_any_order() {
             linked::probe_thread_order(order);
             linked::probe_where(out.as_mut_ptr(), 11)
         };
-        Kernels::LINKED.outcome(code).unwrap();
+        Kernels::LINKED.outcome("a probe", code).unwrap();
         assert_eq!(out, expected);
     }
 }
@@ -209,6 +214,6 @@ fn a_block_that_no_device_takes_is_refused() {
     let mut out = [0u32];
     // SAFETY: nothing runs.
     let code = unsafe { linked::probe_where(out.as_mut_ptr(), 257) };
-    let error = Kernels::LINKED.outcome(code).unwrap_err();
+    let error = Kernels::LINKED.outcome("a probe", code).unwrap_err();
     assert!(error.contains("a block of (257, 2, 2)"), "{error}");
 }

@@ -1,11 +1,11 @@
 //! The CUDA kernels of the loss over all pairs of a batch, compiled for the CPU, against the CPU op in
 //! f64.
 
-use kernel_tests::emulator::{Element, InBatchKernels, miners};
+use kernel_tests::emulator::{Element, Kernels, miners};
 use kernel_tests::in_batch_grid::{Case, check, formulas, results, shapes};
 use loss_kernel::{InBatchReduction, Miner, Variant};
 
-const KERNELS: InBatchKernels = InBatchKernels::LINKED;
+const KERNELS: Kernels = Kernels::LINKED;
 
 const CASE: Case = Case {
     element: Element::F32,

@@ -1,8 +1,6 @@
 //! Broken copies of the kernels of the loss over all pairs of a batch: the checks must refuse each.
 
-#![expect(unsafe_code, reason = "the kernels are C++")]
-
-use kernel_tests::emulator::{Element, InBatchKernels};
+use kernel_tests::emulator::Element;
 use kernel_tests::in_batch_grid::{Case, check, formulas, shapes};
 use kernel_tests::mutant::{Change, assert_refused, compiled};
 
@@ -174,17 +172,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn checked(change: Change, cases: &[Case]) -> Result<(), String> {
-    let library = compiled("in_batch.cu", change);
-    // SAFETY: the library's functions have the interface's types, and it is never unloaded.
-    let kernels = unsafe {
-        InBatchKernels {
-            workspace_bytes: *library.get("contrastive_in_batch_workspace_bytes").unwrap(),
-            forward: *library.get("contrastive_in_batch_forward").unwrap(),
-            backward: *library.get("contrastive_in_batch_backward").unwrap(),
-            thread_order: *library.get("probe_thread_order").unwrap(),
-            error_message: *library.get("probe_error_message").unwrap(),
-        }
-    };
+    let kernels = compiled("in_batch.cu", change);
     cases
         .iter()
         .enumerate()

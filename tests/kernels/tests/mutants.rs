@@ -1,9 +1,7 @@
 //! Broken copies of the kernels: the checks must refuse each of them, and pass copies that are only
 //! built otherwise.
 
-#![expect(unsafe_code, reason = "the kernels are C++")]
-
-use kernel_tests::emulator::{Element, Kernels};
+use kernel_tests::emulator::Element;
 use kernel_tests::emulator_grid::{Case, check, formulas, shapes};
 use kernel_tests::mutant::{Change, assert_refused, compiled};
 
@@ -208,18 +206,7 @@ fn cases() -> Vec<Case> {
 
 /// Compiles the changed kernels as a library and runs the checks.
 fn checked(change: Change, cases: &[Case]) -> Result<(), String> {
-    let library = compiled("pairs.cu", change);
-    // SAFETY: the library's functions have the interface's types, and it is never unloaded.
-    let kernels = unsafe {
-        Kernels {
-            workspace_bytes: *library.get("contrastive_workspace_bytes").unwrap(),
-            forward: *library.get("contrastive_forward").unwrap(),
-            backward: *library.get("contrastive_backward").unwrap(),
-            last_kernel: *library.get("contrastive_last_kernel").unwrap(),
-            thread_order: *library.get("probe_thread_order").unwrap(),
-            error_message: *library.get("probe_error_message").unwrap(),
-        }
-    };
+    let kernels = compiled("pairs.cu", change);
     cases
         .iter()
         .enumerate()

@@ -42,7 +42,7 @@ impl ValidationMetrics {
         pairs: &EvaluationPairs,
     ) -> Result<Self> {
         let transform = config.transform.evaluation();
-        let loss = config.loss.of_pairs();
+        let loss = config.pair_loss();
         let validation = embed_images(net, &dataset.validation, &transform)?;
         let test = embed_images(net, &dataset.test, &transform)?;
         let validation_loss = mean_loss(&validation, loss, &pairs.validation)?;

@@ -25,14 +25,7 @@ pub use flags::SettingFlags;
 pub use layers::{Layers, Preset, read_text};
 pub use length::Length;
 pub use miner::MinerChoice;
-pub use tables::{LossConfig, OptimiserConfig, RunConfig, Schedule};
-
-impl LossConfig {
-    /// The mean over given pairs; networks are judged by it whatever they were trained on.
-    pub fn of_pairs(self) -> ContrastiveLoss {
-        ContrastiveLoss::new(self.margin).variant(self.variant)
-    }
-}
+pub use tables::{OptimiserConfig, RunConfig, Schedule};
 
 impl OptimiserConfig {
     /// The solver of Caffe's `examples/siamese`: SGD, learning rate 0.01, momentum 0.9, biases at
@@ -52,6 +45,13 @@ impl RunConfig {
     /// For a data source whose path is not UTF-8.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).context("writing the configuration as TOML")
+    }
+
+    /// The mean loss of given pairs; networks are judged by it whatever they were trained on.
+    pub fn pair_loss(&self) -> ContrastiveLoss {
+        ContrastiveLoss::new(self.loss.margin)
+            .variant(self.loss.variant)
+            .normalised(self.net.normalised)
     }
 
     /// Images that the network sees in a step.

@@ -18,7 +18,7 @@ impl Objective {
     /// What the settings ask for.
     pub fn of(config: &RunConfig) -> Self {
         match config.loss.kind {
-            LossKind::Pairs => config.loss.of_pairs().into(),
+            LossKind::Pairs => config.pair_loss().into(),
             LossKind::InBatch => InBatchContrastiveLoss::new(config.loss.margin)
                 .variant(config.loss.variant)
                 .miner(config.in_batch.miner.0)
@@ -86,5 +86,58 @@ impl From<ContrastiveLoss> for Objective {
 impl From<InBatchContrastiveLoss> for Objective {
     fn from(loss: InBatchContrastiveLoss) -> Self {
         Self::InBatch(loss)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::settings::{Layers, Preset};
+
+    /// The setting is one of the network; the loss has to know of it too.
+    #[test]
+    fn the_loss_of_a_network_that_normalises_is_that_of_its_embeddings() {
+        for kind in ["pairs", "in-batch"] {
+            let settings = ["net.normalised=true", "net.embedding=3"].into_iter();
+            let layers = settings
+                .chain([&*format!("loss.kind={kind}")])
+                .try_fold(Layers::new(Preset::Default), |layers, setting| {
+                    layers.assignment(setting)
+                });
+            let config = layers.and_then(Layers::finish).unwrap();
+            let rng = &mut ChaCha8Rng::seed_from_u64(1);
+            let net = Network::new(config.net.clone(), DType::F64, &Device::Cpu, rng).unwrap();
+            let images = Tensor::rand(0f64, 1., (6, 1, 28, 28), &Device::Cpu).unwrap();
+            let labels = match config.loss.kind {
+                LossKind::Pairs => Tensor::new(&[1u32, 0, 0], &Device::Cpu),
+                LossKind::InBatch => Tensor::new(&[0u32, 0, 1, 1, 2, 2], &Device::Cpu),
+            };
+            let labels = labels.unwrap();
+            let scalar = |loss: Tensor| loss.to_scalar::<f64>().unwrap();
+            let found = Objective::of(&config).loss(&net, &images, &labels).unwrap();
+            let of = |embeddings: Tensor| match config.loss.kind {
+                LossKind::Pairs => {
+                    let side = |from| embeddings.narrow(0, from, 3).unwrap();
+                    let loss = ContrastiveLoss::new(config.loss.margin);
+                    scalar(loss.forward(&side(0), &side(3), &labels).unwrap())
+                }
+                LossKind::InBatch => {
+                    let loss = InBatchContrastiveLoss::new(config.loss.margin).balanced(true);
+                    scalar(loss.forward(&embeddings, &labels).unwrap())
+                }
+            };
+            let found = scalar(found);
+            let expected = of(net.forward(&images).unwrap());
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{kind}: {found} {expected}"
+            );
+            let raw = of(net.forward_raw(&images).unwrap());
+            assert!((found - raw).abs() > 1e-3, "{kind}: {found} {raw}");
+        }
     }
 }

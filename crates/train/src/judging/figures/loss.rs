@@ -14,7 +14,7 @@ const TEST: &str = "test";
 
 pub fn measure(judged: &Judged) -> Result<BTreeMap<String, f64>> {
     let config = judged.config;
-    let loss = config.loss.of_pairs();
+    let loss = config.pair_loss();
     let train_pairs = balanced_pairs(
         judged.dataset.train.labels(),
         config.data.evaluation_pairs,

@@ -72,10 +72,10 @@ int64_t contrastive_workspace_bytes(const struct contrastive_pairs *pairs);
 int32_t contrastive_forward(const struct contrastive_pairs *pairs, void *loss, void *workspace,
                             void *stream);
 
-/* Writes the gradients of both sides, (2, pairs, dim) of `type`, in one launch. `upstream` is the
+/* Writes the gradients of both sides, (2, pairs, dim) of `type`, in one launch. `grad_output` is the
  * gradient of the loss, of its shape and type; a scalar has row_stride 0. */
 int32_t contrastive_backward(const struct contrastive_pairs *pairs,
-                             struct contrastive_matrix upstream, void *gradients, void *stream);
+                             struct contrastive_matrix grad_output, void *gradients, void *stream);
 
 /* The loss over all pairs of a batch, or of all pairs of a row and one of `others`. */
 
@@ -124,9 +124,9 @@ int32_t contrastive_in_batch_forward(const struct contrastive_batch *batch, void
                                      void *workspace, void *stream);
 
 /* Writes the gradient of `rows`, or `of_others`, by row, in f64 for f64 and in f32 else. `workspace`
- * is that of the forward pass of the same batch; `upstream` is one element of `type`. */
+ * is that of the forward pass of the same batch; `grad_output` is one element of `type`. */
 int32_t contrastive_in_batch_backward(const struct contrastive_batch *batch,
-                                      struct contrastive_matrix upstream, int32_t of_others,
+                                      struct contrastive_matrix grad_output, int32_t of_others,
                                       void *gradient, const void *workspace, void *stream);
 
 /* The name of the kernel that the last call on this thread launched, for error messages. */

@@ -445,7 +445,7 @@ __device__ inline void add_directions(const Shared<T> &memory, int k, int mine,
 /* Turns the gradient of rows of length 1 into that of the rows themselves, multiplied by the
  * gradient of the output: a warp a row. */
 template <class S>
-__device__ inline void finish(const Tiles<Wide<S>> &tiles, int64_t start, double upstream,
+__device__ inline void finish(const Tiles<Wide<S>> &tiles, int64_t start, double grad_output,
                               Wide<S> *gradient) {
   using T = Wide<S>;
   const Side<T> &side = tiles.left;
@@ -469,14 +469,14 @@ __device__ inline void finish(const Tiles<Wide<S>> &tiles, int64_t start, double
     for (int64_t k = lane; k < tiles.dim; k += WARP) {
       double g = static_cast<double>(of_row[k]);
       if (side.inverse_lengths) g = through_length(g, along, of_unit(k), inverse);
-      of_row[k] = static_cast<T>(g * upstream);
+      of_row[k] = static_cast<T>(g * grad_output);
     }
   }
 }
 
 template <class S>
 __global__ void __launch_bounds__(BLOCK, sizeof(Wide<S>) == 4 ? 3 : 1)
-    in_batch_backward(Tiles<Wide<S>> tiles, const double *factors, contrastive_matrix upstream,
+    in_batch_backward(Tiles<Wide<S>> tiles, const double *factors, contrastive_matrix grad_output,
                       Wide<S> *gradient) {
   using T = Wide<S>;
   Shared<T> &memory = shared<T>();
@@ -515,7 +515,7 @@ __global__ void __launch_bounds__(BLOCK, sizeof(Wide<S>) == 4 ? 3 : 1)
   }
   /* The block's own rows, by other threads. */
   __syncthreads();
-  finish<S>(tiles, start, static_cast<double>(Element<S>::widen(element<S>(upstream, 0, 0))),
+  finish<S>(tiles, start, static_cast<double>(Element<S>::widen(element<S>(grad_output, 0, 0))),
             gradient);
 }
 
@@ -634,7 +634,7 @@ struct InBatchForward {
 
 template <class S>
 struct InBatchBackward {
-  static int32_t run(const contrastive_batch &batch, const contrastive_matrix &upstream,
+  static int32_t run(const contrastive_batch &batch, const contrastive_matrix &grad_output,
                      bool of_others, void *gradient, const void *memory, void *stream) {
     using T = Wide<S>;
     const unsigned char *workspace = static_cast<const unsigned char *>(memory);
@@ -647,8 +647,8 @@ struct InBatchBackward {
     }
     last_kernel = "in_batch_backward";
     LAUNCH(in_batch_backward<S>, static_cast<unsigned>(tiles_of(tiles.left.rows.rows)), BLOCK,
-           SHARED_BYTES<T>, stream)(tiles, at<double>(workspace, layout<T>(batch).factors), upstream,
-                                    static_cast<T *>(gradient));
+           SHARED_BYTES<T>, stream)(tiles, at<double>(workspace, layout<T>(batch).factors),
+                                    grad_output, static_cast<T *>(gradient));
     return cudaGetLastError();
   }
 };
@@ -681,10 +681,10 @@ int32_t contrastive_in_batch_forward(const contrastive_batch *batch, void *loss,
                                   workspace, stream);
 }
 
-int32_t contrastive_in_batch_backward(const contrastive_batch *batch, contrastive_matrix upstream,
+int32_t contrastive_in_batch_backward(const contrastive_batch *batch, contrastive_matrix grad_output,
                                       int32_t of_others, void *gradient, const void *workspace,
                                       void *stream) {
   if (!valid(*batch) || (of_others && batch->others.rows == 0)) return cudaErrorInvalidValue;
-  return for_type<InBatchBackward>(batch->type, int32_t(cudaErrorInvalidValue), *batch, upstream,
+  return for_type<InBatchBackward>(batch->type, int32_t(cudaErrorInvalidValue), *batch, grad_output,
                                    of_others != 0, gradient, workspace, stream);
 }

@@ -213,7 +213,8 @@ __global__ void __launch_bounds__(BLOCK)
 
 template <class S, int V, bool UNIT>
 __global__ void __launch_bounds__(BLOCK, UNIT ? 1 : BLOCKS_PER_MULTIPROCESSOR)
-    pairs_backward(contrastive_pairs pairs, contrastive_matrix upstream, int team, S *gradients) {
+    pairs_backward(contrastive_pairs pairs, contrastive_matrix grad_output, int team,
+                   S *gradients) {
   const int teams = BLOCK / team;
   const int lane = threadIdx.x % team;
   const Norm norm = norm_of(pairs.variant);
@@ -241,8 +242,8 @@ __global__ void __launch_bounds__(BLOCK, UNIT ? 1 : BLOCKS_PER_MULTIPROCESSOR)
     s = team_sum(s, team);
     if constexpr (UNIT) along = {team_sum(along.a, team), team_sum(along.b, team)};
     if (!active) continue;
-    const Wide<S> from_above = Element<S>::widen(element<S>(upstream, i, 0)) * scale;
-    const Wide<S> slope = energy(pairs, i, s).slope * from_above;
+    const Wide<S> grad_loss = Element<S>::widen(element<S>(grad_output, i, 0)) * scale;
+    const Wide<S> slope = energy(pairs, i, s).slope * grad_loss;
     S *of_a = gradients + i * pairs.dim;
     S *of_b = gradients + (pairs.pairs + i) * pairs.dim;
     for (int64_t start = 0; start < packs; start += span) {
@@ -281,11 +282,9 @@ struct Forward {
     const Plan chosen = plan<S>(pairs, true);
     S *out = static_cast<S *>(loss);
     double *partial = static_cast<double *>(workspace);
-    const auto kernel =
-        pairs.normalised
-            ? chosen.packed ? pairs_forward<S, PACK<S>, true> : pairs_forward<S, 1, true>
-        : chosen.packed ? pairs_forward<S, PACK<S>, false>
-                        : pairs_forward<S, 1, false>;
+    const auto as_given = chosen.packed ? pairs_forward<S, PACK<S>, false> : pairs_forward<S, 1, false>;
+    const auto of_units = chosen.packed ? pairs_forward<S, PACK<S>, true> : pairs_forward<S, 1, true>;
+    const auto kernel = pairs.normalised ? of_units : as_given;
     last_kernel = "pairs_forward";
     LAUNCH(kernel, chosen.blocks, BLOCK, TEAM_BYTES, stream)(pairs, chosen.team, out, partial);
     const cudaError_t error = cudaGetLastError();
@@ -300,17 +299,15 @@ struct Forward {
 
 template <class S>
 struct Backward {
-  static int32_t run(const contrastive_pairs &pairs, const contrastive_matrix &upstream,
+  static int32_t run(const contrastive_pairs &pairs, const contrastive_matrix &grad_output,
                      void *gradients, void *stream) {
     /* dim is a multiple of the pack where packs are used, so only the start can be off. */
     const Plan chosen = plan<S>(pairs, reinterpret_cast<uintptr_t>(gradients) % 16 == 0);
-    const auto kernel =
-        pairs.normalised
-            ? chosen.packed ? pairs_backward<S, PACK<S>, true> : pairs_backward<S, 1, true>
-        : chosen.packed ? pairs_backward<S, PACK<S>, false>
-                        : pairs_backward<S, 1, false>;
+    const auto as_given = chosen.packed ? pairs_backward<S, PACK<S>, false> : pairs_backward<S, 1, false>;
+    const auto of_units = chosen.packed ? pairs_backward<S, PACK<S>, true> : pairs_backward<S, 1, true>;
+    const auto kernel = pairs.normalised ? of_units : as_given;
     last_kernel = "pairs_backward";
-    LAUNCH(kernel, chosen.blocks, BLOCK, TEAM_BYTES, stream)(pairs, upstream, chosen.team,
+    LAUNCH(kernel, chosen.blocks, BLOCK, TEAM_BYTES, stream)(pairs, grad_output, chosen.team,
                                                              static_cast<S *>(gradients));
     return cudaGetLastError();
   }
@@ -339,13 +336,15 @@ int64_t contrastive_workspace_bytes(const contrastive_pairs *pairs) {
 int32_t contrastive_forward(const contrastive_pairs *pairs, void *loss, void *workspace,
                             void *stream) {
   if (!valid(*pairs)) return cudaErrorInvalidValue;
-  return for_type<Forward>(pairs->type, int32_t(cudaErrorInvalidValue), *pairs, loss, workspace, stream);
+  return for_type<Forward>(pairs->type, int32_t(cudaErrorInvalidValue), *pairs, loss, workspace,
+                           stream);
 }
 
-int32_t contrastive_backward(const contrastive_pairs *pairs, contrastive_matrix upstream,
+int32_t contrastive_backward(const contrastive_pairs *pairs, contrastive_matrix grad_output,
                              void *gradients, void *stream) {
   if (!valid(*pairs)) return cudaErrorInvalidValue;
-  return for_type<Backward>(pairs->type, int32_t(cudaErrorInvalidValue), *pairs, upstream, gradients, stream);
+  return for_type<Backward>(pairs->type, int32_t(cudaErrorInvalidValue), *pairs, grad_output,
+                            gradients, stream);
 }
 
 const char *contrastive_last_kernel(void) { return last_kernel; }

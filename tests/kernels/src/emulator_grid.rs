@@ -78,12 +78,12 @@ pub const MARGIN: f64 = 1.2;
 /// near that rounding the embeddings to bf16 could carry a pair across.
 const DISTANCES: [f64; 7] = [0.3, 1.5, 0.6, 0.0, 0.8, 1.25, 0.45];
 
-/// Embeddings, labels and the gradient from above, with values that the case's types have.
+/// Embeddings, labels and the gradient of the output, with values that the case's types have.
 struct Numbers {
     a: Vec<f64>,
     b: Vec<f64>,
     same: Vec<f64>,
-    upstream: Vec<f64>,
+    grad_output: Vec<f64>,
 }
 
 impl Numbers {
@@ -112,11 +112,9 @@ impl Numbers {
             if case.normalised {
                 // The smaller the more components an L1 norm adds up; it has no hinge to hit.
                 let chord = distance * dot(&direction, &direction).sqrt() / length;
+                let scale = if i % 11 == 10 { 0.0 } else { 1.0 };
                 let turned = turned(&origin, &direction, chord);
-                a.extend(turned.into_iter().map(|x| match i % 11 {
-                    10 => 0.0,
-                    _ => rounded(x),
-                }));
+                a.extend(turned.into_iter().map(|x| rounded(scale * x)));
             } else {
                 let by = distance / length;
                 a.extend(
@@ -134,14 +132,14 @@ impl Numbers {
         } else {
             1
         };
-        let upstream = (0..results)
+        let grad_output = (0..results)
             .map(|_| rounded(rng.random_range(-3.0..3.0)))
             .collect();
         Self {
             a,
             b,
             same,
-            upstream,
+            grad_output,
         }
     }
 }
@@ -153,7 +151,7 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
 /// Twice `origin`, turned so that of length 1 the two are `distance` apart.
 fn turned(origin: &[f64], direction: &[f64], distance: f64) -> Vec<f64> {
     // Not by rounded sine and cosine, so that the distance is 0 in every type.
-    if distance == 0.0 || origin.len() == 1 {
+    if distance == 0.0 {
         return origin.iter().map(|x| 2.0 * x).collect();
     }
     let along = dot(origin, direction) / dot(origin, origin);
@@ -244,7 +242,7 @@ fn run(
         Placement::RowGaps | Placement::Transposed => 3,
         _ => 1,
     };
-    let upstream_stride = match (case.reduction, case.placement) {
+    let grad_output_stride = match (case.reduction, case.placement) {
         (Reduction::None, Placement::Transposed) => 2,
         (Reduction::None, _) => 1,
         _ => 0,
@@ -252,11 +250,11 @@ fn run(
     let (a, a_matrix) = place(element, &numbers.a, (n, d), strides, misalignment);
     let (b, b_matrix) = place(element, &numbers.b, (n, d), strides_of_b, misalignment);
     let (same, mut same_matrix) = place(case.label, &numbers.same, (n, 1), (label_stride, 0), 0);
-    let (upstream, upstream_matrix) = place(
+    let (grad_output, grad_output_matrix) = place(
         element,
-        &numbers.upstream,
-        (numbers.upstream.len(), 1),
-        (upstream_stride, 0),
+        &numbers.grad_output,
+        (numbers.grad_output.len(), 1),
+        (grad_output_stride, 0),
         misalignment,
     );
     same_matrix.column_stride = 0;
@@ -264,7 +262,7 @@ fn run(
         ("a", &a),
         ("b", &b),
         ("labels", &same),
-        ("upstream", &upstream),
+        ("grad_output", &grad_output),
     ]
     .map(|(what, buffer)| (what, buffer, buffer.contents().to_vec()));
     let pairs = contrastive_pairs {
@@ -280,7 +278,7 @@ fn run(
         margin: MARGIN,
         normalised: case.normalised.into(),
     };
-    let mut loss = Buffer::new(numbers.upstream.len() * bytes, misalignment_of_results);
+    let mut loss = Buffer::new(numbers.grad_output.len() * bytes, misalignment_of_results);
     let mut gradients = Buffer::new(2 * n * d * bytes, misalignment_of_results);
     let stream = std::ptr::null_mut();
     // SAFETY: the structs are those of the C interface, and all buffers have the sizes it asks for.
@@ -295,7 +293,7 @@ fn run(
         kernels.outcome("forward", code)?;
         workspace.check_guards("workspace")?;
         let code =
-            kernels.contrastive_backward(&pairs, upstream_matrix, gradients.address(), stream);
+            kernels.contrastive_backward(&pairs, grad_output_matrix, gradients.address(), stream);
         kernels.outcome("backward", code)?;
     }
     for (what, buffer, before) in inputs {
@@ -311,54 +309,23 @@ fn run(
 
 /// Loss and gradients of the CPU op in f64.
 fn expected(case: &Case, numbers: &Numbers) -> candle_core::Result<(Vec<f64>, Vec<f64>)> {
-    let side = |values: &[f64]| {
-        let units = case.normalised.then(|| units(values, case.dim));
-        let values = units.as_deref().unwrap_or(values);
-        Tensor::from_slice(values, (case.pairs, case.dim), &Device::Cpu)
-    };
+    let side = |values: &[f64]| Tensor::from_slice(values, (case.pairs, case.dim), &Device::Cpu);
     let (a, b) = (side(&numbers.a)?, side(&numbers.b)?);
     let same = Tensor::from_slice(&numbers.same, case.pairs, &Device::Cpu)?;
-    let upstream = match case.reduction {
-        Reduction::None => Tensor::from_slice(&numbers.upstream, case.pairs, &Device::Cpu)?,
-        _ => Tensor::new(numbers.upstream[0], &Device::Cpu)?,
+    let grad_output = match case.reduction {
+        Reduction::None => Tensor::from_slice(&numbers.grad_output, case.pairs, &Device::Cpu)?,
+        _ => Tensor::new(numbers.grad_output[0], &Device::Cpu)?,
     };
-    assert_eq!(upstream.dtype(), DType::F64);
+    assert_eq!(grad_output.dtype(), DType::F64);
     let op = ContrastiveLoss::new(Margin::new(MARGIN).unwrap())
         .variant(case.variant)
-        .reduction(case.reduction);
+        .reduction(case.reduction)
+        .normalised(case.normalised);
     let loss = op.forward(&a, &b, &same).unwrap();
-    let (of_a, of_b) = op.gradient(&a, &b, &same, &upstream).unwrap();
+    let (of_a, of_b) = op.gradient(&a, &b, &same, &grad_output).unwrap();
     let mut gradients = values(&of_a)?;
     gradients.extend(values(&of_b)?);
-    if case.normalised {
-        let rows = numbers.a.chunks_exact(case.dim);
-        let rows = rows.chain(numbers.b.chunks_exact(case.dim));
-        for (x, g) in rows.zip(gradients.chunks_exact_mut(case.dim)) {
-            through_length(x, g);
-        }
-    }
     Ok((values(&loss)?, gradients))
-}
-
-/// Each row divided by its length; a row of zeros stays.
-fn units(rows: &[f64], dim: usize) -> Vec<f64> {
-    let unit = |x: &[f64]| match dot(x, x).sqrt() {
-        0.0 => x.to_vec(),
-        length => x.iter().map(|x| x / length).collect(),
-    };
-    rows.chunks_exact(dim).flat_map(unit).collect()
-}
-
-/// The gradient of the row, from that of the row divided by its length.
-fn through_length(x: &[f64], g: &mut [f64]) {
-    let square = dot(x, x);
-    let along = dot(x, g) / square;
-    for (g, x) in g.iter_mut().zip(x) {
-        *g = match square {
-            0.0 => 0.0,
-            _ => (*g - along * x) / square.sqrt(),
-        };
-    }
 }
 
 /// Relative, and absolute for what is subnormal in f16. The sums of f16, bf16 and f32 are taken in

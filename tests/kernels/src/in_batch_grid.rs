@@ -132,7 +132,7 @@ fn run(
     kernels: &Kernels,
     case: &Case,
     numbers: &[Vec<f64>],
-    upstream: f64,
+    grad_output: f64,
     order: u64,
 ) -> Result<Results, String> {
     let counts = [case.rows, case.others];
@@ -173,7 +173,7 @@ fn run(
         .iter()
         .map(|side| side.embeddings.contents().to_vec())
         .collect();
-    let (upstream, upstream_matrix) = place(case.element, &[upstream], (1, 1), (0, 0), 0);
+    let (grad_output, grad_output_matrix) = place(case.element, &[grad_output], (1, 1), (0, 0), 0);
     let mut loss = Buffer::new(case.element.bytes(), 0);
     let mut gradients = Vec::new();
     let stream = std::ptr::null_mut();
@@ -196,7 +196,7 @@ fn run(
             let mut gradient = Buffer::new(rows * case.dim * wide(case.element).bytes(), 0);
             let code = kernels.contrastive_in_batch_backward(
                 &batch,
-                upstream_matrix,
+                grad_output_matrix,
                 of as i32,
                 gradient.address(),
                 workspace.address(),
@@ -215,7 +215,7 @@ fn run(
             return Err("the embeddings were written".into());
         }
     }
-    upstream.check_guards("upstream")?;
+    grad_output.check_guards("grad_output")?;
     loss.check_guards("loss")?;
     Ok((loss.contents().to_vec(), gradients))
 }
@@ -234,7 +234,7 @@ type Expected = (f64, Vec<Vec<f64>>);
 fn expected(
     case: &Case,
     numbers: &[Vec<f64>],
-    upstream: f64,
+    grad_output: f64,
 ) -> Result<Expected, Box<dyn std::error::Error>> {
     let op = InBatchContrastiveLoss::new(Margin::new(MARGIN)?)
         .variant(case.variant)
@@ -259,7 +259,7 @@ fn expected(
     };
     let gradients = loss.backward()?;
     let of = |side: &Var| -> candle_core::Result<Vec<f64>> {
-        values(&(gradients.get(side).expect("it is tracked") * upstream)?)
+        values(&(gradients.get(side).expect("it is tracked") * grad_output)?)
     };
     let gradients = sides.iter().map(of).collect::<candle_core::Result<_>>()?;
     Ok((loss.to_scalar()?, gradients))
@@ -284,14 +284,14 @@ pub fn check(kernels: &Kernels, case: &Case, seed: u64) -> Result<(), String> {
     if case.others > 0 {
         numbers.push(embeddings(case, case.others, 2));
     }
-    let upstream = case.element.rounded(-1.7);
-    let (loss, gradients) = run(kernels, case, &numbers, upstream, 0).map_err(named)?;
-    let again = run(kernels, case, &numbers, upstream, 1 + seed).map_err(named)?;
+    let grad_output = case.element.rounded(-1.7);
+    let (loss, gradients) = run(kernels, case, &numbers, grad_output, 0).map_err(named)?;
+    let again = run(kernels, case, &numbers, grad_output, 1 + seed).map_err(named)?;
     if (&loss, &gradients) != (&again.0, &again.1) {
         return Err(named("other bits in another order of threads".into()));
     }
     let (expected_loss, expected_gradients) =
-        expected(case, &numbers, upstream).map_err(|error| named(error.to_string()))?;
+        expected(case, &numbers, grad_output).map_err(|error| named(error.to_string()))?;
     let element = case.element;
     let bound = tolerance(element);
     let loss = decode(element, &loss);
@@ -325,7 +325,7 @@ pub fn check(kernels: &Kernels, case: &Case, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Loss and gradient that the kernels give for numbers of one's own, with a gradient from above of 1.
+/// Loss and gradient that the kernels give for numbers of one's own, with 1 as the gradient of the output.
 ///
 /// # Errors
 ///

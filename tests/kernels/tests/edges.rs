@@ -15,7 +15,7 @@ use workspace_tests::compare::values;
 
 const KERNELS: Kernels = Kernels::LINKED;
 
-/// One type, row after row, and an upstream gradient of 1.
+/// One type, row after row, and 1 as the gradient of the output.
 struct Batch<'a> {
     element: Element,
     variant: Variant,
@@ -68,7 +68,7 @@ impl Batch<'_> {
         } else {
             1
         };
-        let mut upstream = buffer(self.element, &vec![1.0; results]);
+        let mut grad_output = buffer(self.element, &vec![1.0; results]);
         let pairs = contrastive_pairs {
             a: matrix(&mut a, self.dim, 1),
             b: matrix(&mut b, self.dim, 1),
@@ -84,9 +84,9 @@ impl Batch<'_> {
         };
         let mut loss = Buffer::new(results * self.element.bytes(), 0);
         let mut gradients = Buffer::new(2 * n * self.dim * self.element.bytes(), 0);
-        let upstream = matrix(&mut upstream, usize::from(results > 1), 0);
+        let grad_output = matrix(&mut grad_output, usize::from(results > 1), 0);
         forward(&pairs, loss.address()).unwrap();
-        backward(&pairs, upstream, gradients.address()).unwrap();
+        backward(&pairs, grad_output, gradients.address()).unwrap();
         let mut of_a = numbers(self.element, &gradients);
         let of_b = of_a.split_off(n * self.dim);
         (numbers(self.element, &loss), of_a, of_b)
@@ -106,14 +106,14 @@ fn forward(pairs: &contrastive_pairs, loss: *mut c_void) -> Result<(), String> {
 
 fn backward(
     pairs: &contrastive_pairs,
-    upstream: contrastive_matrix,
+    grad_output: contrastive_matrix,
     gradients: *mut c_void,
 ) -> Result<(), String> {
     // SAFETY: as in `forward`.
     unsafe {
         KERNELS.outcome(
             "backward",
-            KERNELS.contrastive_backward(pairs, upstream, gradients, null_mut()),
+            KERNELS.contrastive_backward(pairs, grad_output, gradients, null_mut()),
         )
     }
 }
@@ -216,10 +216,10 @@ fn a_variant_that_the_cpu_does_not_have_is_refused() {
         };
         change(&mut pairs);
         let mut out = Buffer::new(8, 0);
-        let upstream = matrix(&mut numbers, 0, 0);
+        let grad_output = matrix(&mut numbers, 0, 0);
         let results = [
             forward(&pairs, out.address()),
-            backward(&pairs, upstream, out.address()),
+            backward(&pairs, grad_output, out.address()),
         ];
         assert_eq!(results[0].is_ok(), results[1].is_ok());
         results[0].is_ok()

@@ -123,8 +123,8 @@ const MUTANTS: &[(&str, Change)] = &[
         ("length.cuh", "(g - along * unit) * inverse", "g * inverse"),
     ),
     (
-        "no gradient from above",
-        in_batch("static_cast<T>(g * upstream)", "static_cast<T>(g)"),
+        "no gradient of the output",
+        in_batch("static_cast<T>(g * grad_output)", "static_cast<T>(g)"),
     ),
     (
         "the others' gradient from pairs of their own",

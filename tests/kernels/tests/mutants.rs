@@ -148,18 +148,18 @@ const MUTANTS: &[(&str, Change)] = &[
         ),
     ),
     (
-        "the gradient from above of the first pair for all",
+        "the gradient of the first pair's output for all",
         (
             "pairs.cu",
-            "element<S>(upstream, i, 0)",
-            "element<S>(upstream, 0, 0)",
+            "element<S>(grad_output, i, 0)",
+            "element<S>(grad_output, 0, 0)",
         ),
     ),
     (
-        "no gradient from above",
+        "no gradient of the output",
         (
             "pairs.cu",
-            "energy(pairs, i, s).slope * from_above",
+            "energy(pairs, i, s).slope * grad_loss",
             "energy(pairs, i, s).slope * scale",
         ),
     ),

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use clap::Args;
-use data::batch_of;
-use model::Network;
+use data::{Compose, LabelledImages, batch_of};
 use verifier::embed_images;
 
 use super::model::ModelArgs;
@@ -28,49 +27,31 @@ pub struct EmbedArgs {
     out: PathBuf,
 }
 
-/// Embeddings, what was embedded, and what it was called or labelled.
-struct Content {
-    input: Vec<f32>,
-    embeddings: Vec<f32>,
-    labels: Option<Vec<u32>>,
-    header: HashMap<String, String>,
-}
-
 /// Embeds pictures, or the run's test images, and writes a safetensors file.
 pub fn embed(args: &EmbedArgs) -> Result<()> {
     let (verifier, voice) = args.model.open()?;
-    let content = if args.pictures.is_empty() {
-        test_images(args, verifier.net(), voice)?
+    let (mut tensors, mut header) = (Vec::new(), HashMap::new());
+    let (input, embeddings) = if args.pictures.is_empty() {
+        let (test, transform) = test_images(args, voice)?;
+        let labels = Tensor::new(test.labels(), &Device::Cpu)?;
+        tensors.push(("labels", labels));
+        let input = batch_of(&test, 0..test.len(), &transform);
+        (input, embed_images(verifier.net(), &test, &transform)?)
     } else {
         let pictures = verifier.read_all(&args.pictures)?;
-        let names: Vec<String> = args
-            .pictures
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        Content {
-            input: verifier.input(&pictures)?,
-            embeddings: verifier.embed(&pictures)?.values().to_vec(),
-            labels: None,
-            header: HashMap::from([("pictures".into(), serde_json::to_string(&names)?)]),
-        }
+        let names = args.pictures.iter().map(|path| path.display().to_string());
+        let names: Vec<String> = names.collect();
+        header.insert("pictures".to_string(), serde_json::to_string(&names)?);
+        (verifier.input(&pictures)?, verifier.embed(&pictures)?)
     };
-    let config = verifier.net().config();
-    let [c, h, w] = config.input;
-    let count = content.embeddings.len() / config.embedding;
-    let tensor = |values, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
-    let mut tensors = vec![
-        (
-            "embeddings",
-            tensor(content.embeddings, &[count, config.embedding])?,
-        ),
-        ("images", tensor(content.input, &[count, c, h, w])?),
-    ];
-    if let Some(labels) = content.labels {
-        tensors.push(("labels", Tensor::from_vec(labels, count, &Device::Cpu)?));
-    }
-    let bytes = safetensors::serialize(tensors, Some(content.header))
-        .context("putting the embeddings together")?;
+    let [c, h, w] = verifier.net().config().input;
+    let count = embeddings.len();
+    let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu);
+    let shape = [count, embeddings.dimension()];
+    tensors.push(("embeddings", tensor(embeddings.values(), &shape)?));
+    tensors.push(("images", tensor(&input, &[count, c, h, w])?));
+    let bytes =
+        safetensors::serialize(tensors, Some(header)).context("putting the embeddings together")?;
     write_whole(&args.out, &bytes)?;
     voice.say(&format!(
         "wrote {count} embeddings to {}",
@@ -79,19 +60,13 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     Ok(())
 }
 
-fn test_images(args: &EmbedArgs, net: &Network, voice: Voice) -> Result<Content> {
+/// The run's test images, and what makes network input of them.
+fn test_images(args: &EmbedArgs, voice: Voice) -> Result<(LabelledImages, Compose)> {
     if args.model.path().is_file() {
         return Err(usage(
             "a model file has no test images: give pictures, or the run folder it is from",
         ));
     }
     let config = RunFolder::open(args.model.path())?.config()?;
-    let test = load(&config, voice)?.test;
-    let transform = config.transform.evaluation();
-    Ok(Content {
-        input: batch_of(&test, 0..test.len(), &transform),
-        embeddings: embed_images(net, &test, &transform)?.values().to_vec(),
-        labels: Some(test.labels().to_vec()),
-        header: HashMap::new(),
-    })
+    Ok((load(&config, voice)?.test, config.transform.evaluation()))
 }

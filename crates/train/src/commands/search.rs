@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use metrics::is_same;
+use metrics::{Neighbour, is_same};
 use serde::Serialize;
 use verifier::Gallery;
 
@@ -32,16 +32,16 @@ pub struct SearchArgs {
 
 /// A probe and what was found.
 #[derive(Serialize)]
-struct Found {
+struct Found<'a> {
     #[serde(rename = "query")]
     probe: String,
-    neighbours: Vec<Judged>,
+    neighbours: Vec<Judged<'a>>,
 }
 
 #[derive(Serialize)]
-struct Judged {
+struct Judged<'a> {
     index: usize,
-    name: String,
+    name: &'a str,
     distance: f32,
     /// Whether it is within the model's threshold; `None` without one.
     same: Option<bool>,
@@ -72,36 +72,28 @@ pub fn search(args: &SearchArgs) -> Result<()> {
         gallery.save(index)?;
     }
     for (path, probe) in args.probes.iter().zip(probes.rows()) {
+        let probe_name = path.display().to_string();
+        voice.give(format_args!("{probe_name}\n"))?;
         let mut neighbours = Vec::new();
-        for (name, found) in gallery.search(probe, args.k.get())? {
-            let threshold = verifier.threshold();
-            neighbours.push(Judged {
-                index: found.index,
-                name: name.into(),
-                distance: found.distance,
-                same: threshold.map(|threshold| is_same(found.distance, threshold)),
-            });
-        }
-        let found = Found {
-            probe: path.display().to_string(),
-            neighbours,
-        };
-        voice.give(format_args!("{}\n", found.probe))?;
-        for Judged {
-            name,
-            distance,
-            same,
-            ..
-        } in &found.neighbours
-        {
+        for (name, Neighbour { index, distance }) in gallery.search(probe, args.k.get())? {
+            let same = verifier.threshold().map(|most| is_same(distance, most));
             let verdict = match same {
                 Some(true) => "the same ",
                 Some(false) => "different",
                 None => "",
             };
             voice.give(format_args!("  {distance:.4}  {verdict}  {name}\n"))?;
+            neighbours.push(Judged {
+                index,
+                name,
+                distance,
+                same,
+            });
         }
-        voice.emit(&found)?;
+        voice.emit(&Found {
+            probe: probe_name,
+            neighbours,
+        })?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
 use crate::settings::{Change, Layers, LossKind, RunConfig};
-use crate::terminal::{tell, usage};
+use crate::terminal::usage;
 use crate::training::{Objective, Trainer, loader};
 
 impl Fit {
@@ -69,7 +69,7 @@ impl Fit {
         let dataset = load(&config)?;
         Self::assemble(config, dataset, device, |config, trainer| {
             let mut log = MetricsLog::open(&run)?;
-            let newest = checkpoint::restore_newest(&run, trainer, log.bytes(), |line| tell(line))?;
+            let newest = checkpoint::restore_newest(&run, trainer, log.bytes())?;
             let progress = newest.unwrap_or_default();
             if !changes.is_empty() {
                 change(&run, progress.step, config, &changes)?;

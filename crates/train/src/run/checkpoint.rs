@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::RunFolder;
+use crate::terminal::tell;
 use crate::training::{Snapshot, Trainer};
 
 /// The folder that they are in.
@@ -114,13 +115,12 @@ fn take_up(snapshot: &Snapshot, path: &Path, trainer: &mut Trainer, step: u64) -
     restored.with_context(|| format!("the checkpoint {} does not fit", path.display()))
 }
 
-/// Puts the values of the newest sound checkpoint into a trainer of the same configuration, and says
-/// through `report` which newer ones are damaged. `None` if there has been no checkpoint.
+/// Puts the values of the newest sound checkpoint into a trainer of the same configuration, and tells
+/// which newer ones are damaged. `None` if there has been no checkpoint.
 pub fn restore_newest(
     run: &RunFolder,
     trainer: &mut Trainer,
     logged: u64,
-    mut report: impl FnMut(&str),
 ) -> Result<Option<Progress>> {
     let mut damaged = Vec::new();
     for step in steps(run)? {
@@ -136,7 +136,7 @@ pub fn restore_newest(
         match sound {
             Ok((snapshot, progress)) => {
                 for damage in &damaged {
-                    report(&format!("{damage}; going on from {}", path.display()));
+                    tell(format_args!("{damage}; going on from {}", path.display()));
                 }
                 take_up(&snapshot, &path, trainer, progress.step)?;
                 return Ok(Some(progress));

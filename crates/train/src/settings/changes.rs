@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
@@ -23,21 +24,18 @@ impl fmt::Display for Change {
     }
 }
 
-fn compare(from: &Table, to: &Table, path: &str, changes: &mut Vec<Change>) {
-    for (key, from) in from {
-        let key_path = format!("{path}{key}");
-        match (from, to.get(key)) {
-            (Value::Table(from), Some(Value::Table(to))) => {
-                compare(from, to, &format!("{key_path}."), changes);
-            }
-            (from, Some(to)) if from != to => changes.push(Change {
-                key: key_path,
-                from: from.clone(),
-                to: to.clone(),
-            }),
-            _ => {}
+/// Every value in `table` under its path; a list is one value.
+pub fn leaves(table: &Table) -> BTreeMap<String, Value> {
+    let below = |(key, value): (&String, &Value)| match value {
+        Value::Table(inner) => {
+            let inner = leaves(inner).into_iter();
+            inner
+                .map(|(path, value)| (format!("{key}.{path}"), value))
+                .collect()
         }
-    }
+        value => vec![(key.clone(), value.clone())],
+    };
+    table.iter().flat_map(below).collect()
 }
 
 impl RunConfig {
@@ -46,13 +44,12 @@ impl RunConfig {
     /// # Errors
     /// Where either cannot be written as TOML.
     pub fn changes(&self, other: &Self) -> Result<Vec<Change>> {
-        let mut changes = Vec::new();
-        compare(
-            &Table::try_from(self)?,
-            &Table::try_from(other)?,
-            "",
-            &mut changes,
-        );
-        Ok(changes)
+        let (from, to) = (Table::try_from(self)?, Table::try_from(other)?);
+        let mut to = leaves(&to);
+        let changed = leaves(&from).into_iter().filter_map(|(key, from)| {
+            let to = to.remove(&key).filter(|to| *to != from)?;
+            Some(Change { key, from, to })
+        });
+        Ok(changed.collect())
     }
 }

@@ -10,6 +10,7 @@ use model::Trunk;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use super::changes::leaves;
 use super::declare::{Base, Declared, value};
 use super::{RunConfig, validate};
 use crate::terminal::usage;
@@ -135,7 +136,7 @@ impl Layers {
         let mut asked = Vec::new();
         for Layer { table: over, file } in self.layers {
             if file.is_none() {
-                name_leaves(&over, "", &mut asked);
+                asked.extend(leaves(&over).into_keys());
             }
             lay(&mut table, over, "").map_err(|error| match file {
                 None => usage(error),
@@ -214,17 +215,6 @@ pub fn read_text(path: &Path) -> Result<String> {
         )));
     }
     Ok(text)
-}
-
-/// The paths of all values in `table`.
-fn name_leaves(table: &Table, path: &str, names: &mut Vec<String>) {
-    for (key, value) in table {
-        let here = format!("{path}{key}");
-        match value {
-            Value::Table(table) => name_leaves(table, &format!("{here}."), names),
-            _ => names.push(here),
-        }
-    }
 }
 
 /// Lays `over` on `base`, whose keys are all there are.

@@ -5,17 +5,15 @@ use data::DataError;
 use toml::{Table, Value};
 
 use super::RunConfig;
+use super::changes::leaves;
 use super::declare::{Declared, Flag, Setting};
 use crate::terminal::usage;
 
 /// A table of all settings, each of the right type, as a configuration.
 pub fn typed(table: Table) -> Result<RunConfig> {
+    let values = leaves(&table);
     for setting in RunConfig::settings() {
-        let value = match setting.key.split_once('.') {
-            None => table.get(&setting.key),
-            Some((name, key)) => table.get(name).and_then(|inner| inner.get(key)),
-        };
-        let number = match value {
+        let number = match values.get(&setting.key) {
             Some(Value::Integer(value)) => *value as f64,
             Some(Value::Float(value)) => *value,
             _ => continue,

@@ -22,6 +22,8 @@ pub(crate) struct Embeddings<'a, S> {
     pub(crate) columns: usize,
     row_stride: usize,
     column_stride: usize,
+    /// Whether a row can be read where it lies.
+    in_place: bool,
     /// One over the length of each row, or 0 for a row of zeros; in f64, which has it for the
     /// shortest of f32.
     inverse_lengths: Option<Vec<f64>>,
@@ -36,6 +38,7 @@ impl<'a, S: Element> Embeddings<'a, S> {
             columns,
             row_stride: layout.stride()[0],
             column_stride: layout.stride()[1],
+            in_place: layout.stride()[1] == 1 && !normalised,
             inverse_lengths: None,
         };
         if normalised {
@@ -61,15 +64,21 @@ impl<'a, S: Element> Embeddings<'a, S> {
         let len = rows.len() * columns.len();
         let whole =
             rows.len() == 1 || columns.len() == self.columns && self.row_stride == self.columns;
-        if self.column_stride == 1 && whole && !self.normalised() {
+        if self.in_place && whole {
             let start = rows.start * self.row_stride + columns.start;
             return S::widen_all(&self.values[start..start + len], room);
         }
         let room = &mut room[..len];
+        self.copy_rows(rows, columns, room);
+        room
+    }
+
+    /// Kept out of the loops over rows that are read in place, which are slower around it.
+    #[inline(never)]
+    fn copy_rows(&self, rows: Range<usize>, columns: Range<usize>, room: &mut [S::Wide]) {
         for (row, room) in rows.zip(room.chunks_exact_mut(columns.len())) {
             self.copy(row, columns.clone(), room);
         }
-        room
     }
 
     /// Some columns of a row.

@@ -33,7 +33,7 @@ pub(crate) fn total<W: Real>(mut lanes: [W; LANES]) -> W {
     let mut width = LANES / 2;
     while width > 0 {
         for k in 0..width {
-            lanes[k] = lanes[k] + lanes[k + width];
+            lanes[k] += lanes[k + width];
         }
         width /= 2;
     }

@@ -230,6 +230,35 @@ fn gpu_and_cpu_agree_on_every_shape() -> Result<()> {
     Ok(())
 }
 
+/// Unit vectors are at most 2 apart, their squares 4: every pair is inside the margin.
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_and_cpu_agree_on_normalised_pairs() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    for (count, dim) in [(1, 33), (70, 128), (31, 515), (3, 8200)] {
+        for variant in Variant::ALL {
+            for dtype in TYPES {
+                let pairs = pairs(count, dim, variant, dtype)?;
+                let there = [&pairs.a, &pairs.b, &pairs.same].map(|t| t.to_device(&gpu));
+                let [a, b, same] = there;
+                let (a, b, same) = (a?, b?, same?);
+                for reduction in REDUCTIONS {
+                    let loss = ContrastiveLoss::new(Margin::new(5.0)?)
+                        .variant(variant)
+                        .reduction(reduction)
+                        .normalised(true);
+                    let upstream = pairs.upstream(reduction)?;
+                    let cpu = [&pairs.a, &pairs.b, &pairs.same, &upstream];
+                    let upstream = upstream.to_device(&gpu)?;
+                    let what = format!("{variant:?} {reduction:?} {dtype:?} ({count}, {dim})");
+                    assert_gpu_follows_cpu(loss, cpu, [&a, &b, &same, &upstream], &what)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Short, for the tools of compute-sanitizer: a thread, some lanes, a warp and a block to a pair,
 /// rows that fit its registers and rows that don't, by elements and by packs.
 #[test]

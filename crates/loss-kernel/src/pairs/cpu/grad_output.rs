@@ -35,11 +35,11 @@ impl<'a, S: Element> GradOutput<'a, S> {
         if self.stride == 0 {
             let grad_output = of(0);
             for slope in slopes {
-                *slope = *slope * grad_output;
+                *slope *= grad_output;
             }
         } else {
             for (i, slope) in slopes.iter_mut().enumerate() {
-                *slope = *slope * of(first + i);
+                *slope *= of(first + i);
             }
         }
     }

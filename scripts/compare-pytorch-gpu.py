@@ -66,7 +66,7 @@ def check(tensors, device):
     for batch, t in batches.items():
         a, b = t["a"].requires_grad_(), t["b"].requires_grad_()
         for form, loss in forms().items():
-            found = step(loss, a, b, t["same"].bool(), t["upstream"])
+            found = step(loss, a, b, t["same"].bool(), t["grad_output"])
             for name, found in zip(("loss", "of_a", "of_b"), found):
                 expected = t[name].double()
                 off = (found.detach().double() - expected).abs().max().item()

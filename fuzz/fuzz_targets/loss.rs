@@ -108,8 +108,8 @@ fn given_pairs(input: &Input, variant: Variant, margin: Margin, [a, b, labels]: 
         .reduction(reductions[usize::from(input.reduction) % 3]);
     let all = |a: &Tensor, b: &Tensor, labels: &Tensor| {
         let value = loss.forward(a, b, labels).ok()?;
-        let upstream = value.ones_like().unwrap();
-        let (of_a, of_b) = loss.gradient(a, b, labels, &upstream).expect("as the loss");
+        let grad_output = value.ones_like().unwrap();
+        let (of_a, of_b) = loss.gradient(a, b, labels, &grad_output).expect("as the loss");
         assert_eq!((of_a.dims(), of_b.dims()), (a.dims(), b.dims()));
         Some([value, of_a, of_b].map(|tensor| bits(&tensor)))
     };

@@ -223,16 +223,16 @@ fn dump(device: &Device, path: &Path) -> Outcome<()> {
                 a,
                 b,
                 same,
-                upstream,
+                grad_output,
             } = batch.to(device)?;
             let loss = ContrastiveLoss::default();
             let result = loss.forward(&a, &b, &same)?;
-            let (of_a, of_b) = loss.gradient(&a, &b, &same, &upstream)?;
+            let (of_a, of_b) = loss.gradient(&a, &b, &same, &grad_output)?;
             for (name, tensor) in [
                 ("a", a),
                 ("b", b),
                 ("same", same),
-                ("upstream", upstream),
+                ("grad_output", grad_output),
                 ("loss", result),
                 ("of_a", of_a),
                 ("of_b", of_b),
@@ -250,7 +250,7 @@ struct Batch {
     a: Tensor,
     b: Tensor,
     same: Tensor,
-    upstream: Tensor,
+    grad_output: Tensor,
 }
 
 impl Batch {
@@ -277,7 +277,7 @@ impl Batch {
             b,
             same: Tensor::from_vec(same, pairs, &Device::Cpu)?,
             // As a loss scale: a millionth of a gradient is below the least number of f16.
-            upstream: Tensor::new(pairs.min(1 << 15) as f32, &Device::Cpu)?.to_dtype(dtype)?,
+            grad_output: Tensor::new(pairs.min(1 << 15) as f32, &Device::Cpu)?.to_dtype(dtype)?,
         })
     }
 
@@ -286,7 +286,7 @@ impl Batch {
             a: self.a.to_device(device)?,
             b: self.b.to_device(device)?,
             same: self.same.to_device(device)?,
-            upstream: self.upstream.to_device(device)?,
+            grad_output: self.grad_output.to_device(device)?,
         })
     }
 
@@ -295,7 +295,8 @@ impl Batch {
         let loss = ContrastiveLoss::default();
         let results = |batch: &Self| -> Outcome<[Tensor; 3]> {
             let value = loss.forward(&batch.a, &batch.b, &batch.same)?;
-            let (of_a, of_b) = loss.gradient(&batch.a, &batch.b, &batch.same, &batch.upstream)?;
+            let (of_a, of_b) =
+                loss.gradient(&batch.a, &batch.b, &batch.same, &batch.grad_output)?;
             Ok([value, of_a, of_b])
         };
         let (found, expected) = (results(&self.to(device)?)?, results(self)?);
@@ -346,7 +347,7 @@ impl Batch {
             a,
             b,
             same,
-            upstream,
+            grad_output,
         } = &self.to(device)?;
         let loss = ContrastiveLoss::default();
         let side = a.elem_count() * a.dtype().size_in_bytes();
@@ -357,7 +358,7 @@ impl Batch {
             Ok(())
         };
         let backward = || -> Outcome<()> {
-            loss.gradient(a, b, same, upstream)?;
+            loss.gradient(a, b, same, grad_output)?;
             Ok(())
         };
         let (a_var, b_var) = (Var::from_tensor(a)?, Var::from_tensor(b)?);

@@ -28,7 +28,7 @@ struct Pairs {
     a: Tensor,
     b: Tensor,
     same: Tensor,
-    upstream: Tensor,
+    grad_output: Tensor,
 }
 
 /// Distances by the variant's norm, on both sides of the margin of 1, which every variant's hinge
@@ -59,23 +59,23 @@ fn pairs(count: usize, dim: usize, variant: Variant, dtype: DType) -> Result<Pai
             b.push(from + DISTANCES[i % DISTANCES.len()] * x / length);
         }
     }
-    let upstream: Vec<f64> = (0..count).map(|_| 2.0 * random() - 1.0).collect();
+    let grad_output: Vec<f64> = (0..count).map(|_| 2.0 * random() - 1.0).collect();
     let same = (0..count).map(|i| u8::from(i % 3 == 0));
     let cpu = &Device::Cpu;
     Ok(Pairs {
         a: Tensor::from_vec(a, (count, dim), cpu)?.to_dtype(dtype)?,
         b: Tensor::from_vec(b, (count, dim), cpu)?.to_dtype(dtype)?,
         same: Tensor::from_iter(same, cpu)?,
-        upstream: Tensor::from_vec(upstream, count, cpu)?.to_dtype(dtype)?,
+        grad_output: Tensor::from_vec(grad_output, count, cpu)?.to_dtype(dtype)?,
     })
 }
 
 impl Pairs {
     /// The gradient of the loss: one a pair, or a scalar, large enough that the mean's gradients do
     /// not vanish in f16.
-    fn upstream(&self, reduction: Reduction) -> Result<Tensor> {
+    fn grad_output(&self, reduction: Reduction) -> Result<Tensor> {
         match reduction {
-            Reduction::None => Ok(self.upstream.clone()),
+            Reduction::None => Ok(self.grad_output.clone()),
             Reduction::Sum => Tensor::new(-0.75, &Device::Cpu)?.to_dtype(self.a.dtype()),
             Reduction::Mean => {
                 Tensor::new(self.a.dims()[0] as f64, &Device::Cpu)?.to_dtype(self.a.dtype())
@@ -180,7 +180,7 @@ fn assert_gpu_follows_cpu(
 fn assert_gpu_follows_cpu_at(
     gpu: &Device,
     (count, dim): (usize, usize),
-    variants: &[Variant],
+    (variants, normalised): (&[Variant], bool),
     turn: &mut usize,
 ) -> Result<()> {
     for &variant in variants {
@@ -193,10 +193,11 @@ fn assert_gpu_follows_cpu_at(
             for reduction in REDUCTIONS {
                 let loss = ContrastiveLoss::default()
                     .variant(variant)
-                    .reduction(reduction);
-                let upstream = pairs.upstream(reduction)?;
-                let cpu = [&pairs.a, &pairs.b, &pairs.same, &upstream];
-                let upstream = upstream.to_device(gpu)?;
+                    .reduction(reduction)
+                    .normalised(normalised);
+                let grad_output = pairs.grad_output(reduction)?;
+                let cpu = [&pairs.a, &pairs.b, &pairs.same, &grad_output];
+                let grad_output = grad_output.to_device(gpu)?;
                 *turn += 1;
                 let label = LABELS[*turn % LABELS.len()];
                 let same = pairs.same.to_dtype(label)?.to_device(gpu)?;
@@ -204,11 +205,11 @@ fn assert_gpu_follows_cpu_at(
                 let (i, j) = (*turn % LAYOUTS, *turn / LAYOUTS % LAYOUTS);
                 for (i, j) in [(0, 0), (i, if turn.is_multiple_of(2) { i } else { j })] {
                     let what = format!(
-                        "{variant:?} {reduction:?} {dtype:?} ({count}, {dim}), labels {label:?}, \
-                         a {}, b {}",
+                        "{variant:?} {reduction:?} {dtype:?} ({count}, {dim}), normalised {normalised}, \
+                         labels {label:?}, a {}, b {}",
                         a[i].0, b[j].0
                     );
-                    let found = [&a[i].1, &b[j].1, &same, &upstream];
+                    let found = [&a[i].1, &b[j].1, &same, &grad_output];
                     assert_gpu_follows_cpu(loss, cpu, found, &what)?;
                 }
             }
@@ -224,7 +225,7 @@ fn gpu_and_cpu_agree_on_every_shape() -> Result<()> {
     let mut turn = 0;
     for count in [1, 2, 31, 32, 33, 255, 1000] {
         for dim in [1, 2, 3, 31, 32, 33, 127, 128, 1000, 4099] {
-            assert_gpu_follows_cpu_at(&gpu, (count, dim), &Variant::ALL, &mut turn)?;
+            assert_gpu_follows_cpu_at(&gpu, (count, dim), (&Variant::ALL, false), &mut turn)?;
         }
     }
     Ok(())
@@ -268,8 +269,22 @@ fn gpu_goes_every_way_through_the_kernels() -> Result<()> {
     let mut turn = 0;
     for count in [1, 70] {
         for dim in [3, 33, 128, 515, 8200] {
-            assert_gpu_follows_cpu_at(&gpu, (count, dim), &[Variant::Hadsell], &mut turn)?;
+            for normalised in [false, true] {
+                let hadsell = (&[Variant::Hadsell][..], normalised);
+                assert_gpu_follows_cpu_at(&gpu, (count, dim), hadsell, &mut turn)?;
+            }
         }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gpu_and_cpu_agree_on_normalised_embeddings() -> Result<()> {
+    let gpu = Device::new_cuda(0)?;
+    let mut turn = 0;
+    for shape in [(33, 3), (32, 33), (70, 128), (5, 8200)] {
+        assert_gpu_follows_cpu_at(&gpu, shape, (&Variant::ALL, true), &mut turn)?;
     }
     Ok(())
 }
@@ -285,16 +300,16 @@ fn furthest_from_central_differences(
     const STEP: f64 = 1e-5;
     let pairs = pairs(count, dim, variant, DType::F64)?;
     let (a, b) = (pairs.a.to_device(device)?, pairs.b.to_device(device)?);
-    let (same, upstream) = (
+    let (same, grad_output) = (
         pairs.same.to_device(device)?,
-        pairs.upstream.to_device(device)?,
+        pairs.grad_output.to_device(device)?,
     );
     let loss = ContrastiveLoss::default()
         .variant(variant)
         .reduction(Reduction::None);
-    let (of_a, of_b) = loss.gradient(&a, &b, &same, &upstream)?;
+    let (of_a, of_b) = loss.gradient(&a, &b, &same, &grad_output)?;
     let (of_a, of_b) = (flat(&of_a)?, flat(&of_b)?);
-    let upstream = flat(&upstream)?;
+    let grad_output = flat(&grad_output)?;
     let mut off = Vec::new();
     for k in 0..dim {
         let mut step = vec![0.0; dim];
@@ -306,7 +321,7 @@ fn furthest_from_central_differences(
         let moved_b = (losses(same_a(), &b + &step)?, losses(same_a(), &b - &step)?);
         for (gradient, (plus, minus)) in [(&of_a, moved_a), (&of_b, moved_b)] {
             off.extend((0..count).map(|i| {
-                let measured = upstream[i] * (plus[i] - minus[i]) / (2.0 * STEP);
+                let measured = grad_output[i] * (plus[i] - minus[i]) / (2.0 * STEP);
                 (wrong * gradient[i * dim + k] - measured).abs()
             }));
         }
@@ -367,17 +382,17 @@ fn gpu_takes_any_layout() -> Result<()> {
     for (count, dim) in [(6, 5), (33, 128), (300, 70), (5, 4100)] {
         for dtype in TYPES {
             let pairs = pairs(count, dim, Variant::Hadsell, dtype)?;
-            let cpu = [&pairs.a, &pairs.b, &pairs.same, &pairs.upstream];
-            let [a, b, same, upstream] = cpu.map(|t| t.to_device(&gpu));
-            let (a, b, same, upstream) = (a?, b?, same?, upstream?);
+            let cpu = [&pairs.a, &pairs.b, &pairs.same, &pairs.grad_output];
+            let [a, b, same, grad_output] = cpu.map(|t| t.to_device(&gpu));
+            let (a, b, same, grad_output) = (a?, b?, same?, grad_output?);
             for (a_layout, a) in layouts(&a)? {
                 for (b_layout, b) in layouts(&b)? {
                     let what = format!("{dtype:?} ({count}, {dim}), a {a_layout}, b {b_layout}");
-                    assert_gpu_follows_cpu(loss, cpu, [&a, &b, &same, &upstream], &what)?;
+                    assert_gpu_follows_cpu(loss, cpu, [&a, &b, &same, &grad_output], &what)?;
                 }
             }
             let every_second = |t: &Tensor| Tensor::stack(&[t, t], 1)?.narrow(1, 1, 1)?.squeeze(1);
-            let strided = [&a, &b, &every_second(&same)?, &every_second(&upstream)?];
+            let strided = [&a, &b, &every_second(&same)?, &every_second(&grad_output)?];
             let what = format!("{dtype:?} ({count}, {dim}), strided labels and gradient");
             assert_gpu_follows_cpu(loss, cpu, strided, &what)?;
             // One embedding against all: a row with stride 0.
@@ -385,8 +400,8 @@ fn gpu_takes_any_layout() -> Result<()> {
             let (on_cpu, on_gpu) = (anchor(&pairs.a)?, anchor(&a)?);
             assert_gpu_follows_cpu(
                 loss,
-                [&on_cpu, &pairs.b, &pairs.same, &pairs.upstream],
-                [&on_gpu, &b, &same, &upstream],
+                [&on_cpu, &pairs.b, &pairs.same, &pairs.grad_output],
+                [&on_gpu, &b, &same, &grad_output],
                 &format!("{dtype:?} ({count}, {dim}), one row against all"),
             )?;
         }
@@ -418,7 +433,7 @@ fn gpu_makes_a_wrong_labels_loss_and_gradient_nan_and_no_others() -> Result<()> 
         Tensor::ones((3, 2), DType::F32, &gpu)?,
         Tensor::zeros((3, 2), DType::F32, &gpu)?,
     );
-    let upstream = Tensor::ones(3, DType::F32, &gpu)?;
+    let grad_output = Tensor::ones(3, DType::F32, &gpu)?;
     let loss = ContrastiveLoss::default().reduction(Reduction::None);
     for wrong in [0.75f32, -1.0, 2.0, f32::NAN] {
         let same = Tensor::new(&[1f32, wrong, 0.0], &gpu)?;
@@ -427,7 +442,7 @@ fn gpu_makes_a_wrong_labels_loss_and_gradient_nan_and_no_others() -> Result<()> 
             losses.iter().map(|x| x.is_nan()).collect::<Vec<_>>(),
             [false, true, false]
         );
-        let (of_a, _) = loss.gradient(&a, &b, &same, &upstream)?;
+        let (of_a, _) = loss.gradient(&a, &b, &same, &grad_output)?;
         let nan: Vec<bool> = flat(&of_a)?.iter().map(|x| x.is_nan()).collect();
         assert_eq!(nan, [false, false, true, true, false, false]);
     }

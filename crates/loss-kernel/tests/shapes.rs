@@ -184,8 +184,8 @@ proptest! {
         };
         let value = loss.forward(&a, &b, &same).unwrap();
         assert_near(&value, expected, dtype)?;
-        let upstream = value.ones_like().unwrap();
-        let (of_a, of_b) = loss.gradient(&a, &b, &same, &upstream).unwrap();
+        let grad_output = value.ones_like().unwrap();
+        let (of_a, of_b) = loss.gradient(&a, &b, &same, &grad_output).unwrap();
         let expected = || pairs.iter().flat_map(|(_, of_a)| of_a).map(|x| x * share);
         assert_near(&of_a, expected(), dtype)?;
         assert_near(&of_b, expected().map(|x| -x), dtype)?;

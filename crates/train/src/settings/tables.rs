@@ -92,22 +92,22 @@ settings! {
 settings! {
     for TransformConfig {
         /// Factor applied to the raw pixels, 0 to 255
-        scale: f32 = TransformConfig::default().scale, Caffe = 1.0 / 256.0;
+        scale: f32 [in SCALE;] = TransformConfig::default().scale, Caffe = 1.0 / 256.0;
         /// Mean subtracted after scaling
-        mean: f32 = TransformConfig::default().mean, Caffe = 0.0, Folder = 0.5;
+        mean: f32 [in FINITE;] = TransformConfig::default().mean, Caffe = 0.0, Folder = 0.5;
         /// Standard deviation divided by after that
-        std: f32 = TransformConfig::default().std, Caffe = 1.0, Folder = 0.25;
+        std: f32 [in SCALE;] = TransformConfig::default().std, Caffe = 1.0, Folder = 0.25;
         /// Largest random shift of a training image, in pixels; 0 for none
         shift: u32 = 2, Caffe = 0;
         /// Largest random rotation of a training image, in degrees; 0 for none
-        rotation: f32 = 10.0, Caffe = 0.0;
+        rotation: f32 [in DEGREES;] = 10.0, Caffe = 0.0;
         /// What fills the gap where an image is shifted or rotated: `zero`, or `repeat` (the
         /// nearest pixel)
         edge: Edge = Edge::Zero, Folder = Edge::Repeat;
         /// Mirror half of the training images left to right
         flip: bool = false;
         /// Largest random change in brightness of a training image, as a fraction; 0 for none
-        brightness: f32 = 0.0;
+        brightness: f32 [in SHARE;] = 0.0;
     }
 }
 
@@ -226,6 +226,20 @@ settings! {
         at: OperatingPoint ["--at POINT";] = OperatingPoint::Accuracy;
     }
 }
+
+/// Pixels are computed with in f32.
+const SCALE: Range = Range {
+    expected: "finite and above 0",
+    holds: |value| value as f32 > 0.0 && (value as f32).is_finite(),
+};
+const FINITE: Range = Range {
+    expected: "finite",
+    holds: |value| (value as f32).is_finite(),
+};
+const DEGREES: Range = Range {
+    expected: "from 0 to 180 degrees",
+    holds: |value| (0.0..=180.0).contains(&value),
+};
 
 /// Pairs are held in memory at once: a few hundred MB for the most.
 const EVALUATION_PAIRS: Range = Range {

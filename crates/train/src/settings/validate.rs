@@ -1,7 +1,6 @@
 //! Which configurations make sense.
 
 use anyhow::Result;
-use data::DataError;
 use toml::{Table, Value};
 
 use super::RunConfig;
@@ -42,10 +41,6 @@ fn fits_together(config: &RunConfig) -> Result<()> {
              pairs for each false accept it allows); data.evaluation_pairs is {pairs}"
         )));
     }
-    config
-        .transform
-        .validate()
-        .map_err(|error: DataError| usage(format!("transform: {error}")))?;
     config
         .net
         .validate()

@@ -9,7 +9,7 @@ use crate::Margin;
 /// Which pairs of a batch count.
 ///
 /// Every embedding is an *anchor* and selects some of its pairs; a pair counts if either of its two
-/// embeddings selects it (in [`forward_against`], if the query does). Let `P` be the distance of an
+/// embeddings selects it (in [`forward_against`], if the anchor does). Let `P` be the distance of an
 /// anchor's farthest similar pair (−∞ if it has none) and `Q` that of its nearest dissimilar pair
 /// (+∞ if it has none).
 ///

@@ -115,10 +115,10 @@ impl InBatchContrastiveLoss {
         Ok(embeddings.apply_op1(op)?)
     }
 
-    /// The loss of all pairs of a query and a reference, with a backward pass to those of the two
+    /// The loss of all pairs of an anchor and a reference, with a backward pass to those of the two
     /// that are tracked. A row of one batch that is also in the other is a pair like any other.
     ///
-    /// `queries` are (N, D) and `references` (M, D), of one type, each with its labels, (N,) and
+    /// `anchors` are (N, D) and `references` (M, D), of one type, each with its labels, (N,) and
     /// (M,). For a memory of earlier batches see [`XbmMemory`](crate::XbmMemory).
     ///
     /// # Errors
@@ -126,29 +126,29 @@ impl InBatchContrastiveLoss {
     /// As [`forward`](Self::forward), or if the two do not fit each other.
     pub fn forward_against(
         &self,
-        queries: &Tensor,
-        query_labels: &Tensor,
+        anchors: &Tensor,
+        anchor_labels: &Tensor,
         references: &Tensor,
         reference_labels: &Tensor,
     ) -> Result<Tensor, LossError> {
-        check(queries, query_labels)?;
+        check(anchors, anchor_labels)?;
         check(references, reference_labels)?;
-        if queries.dims()[1] != references.dims()[1] {
+        if anchors.dims()[1] != references.dims()[1] {
             refuse!(
                 Shape,
-                "queries and references must have the same dimensions, got {:?} and {:?}",
-                queries.shape(),
+                "anchors and references must have the same dimensions, got {:?} and {:?}",
+                anchors.shape(),
                 references.shape()
             );
         }
-        check_types(&[queries, references])?;
-        check_devices(&[queries, references])?;
+        check_types(&[anchors, references])?;
+        check_devices(&[anchors, references])?;
         let op = Op::new(
             *self,
-            &[query_labels, reference_labels],
-            [queries.track_op(), references.track_op()],
+            &[anchor_labels, reference_labels],
+            [anchors.track_op(), references.track_op()],
         )?;
-        Ok(queries.apply_op2(references, op)?)
+        Ok(anchors.apply_op2(references, op)?)
     }
 
     /// The loss and the gradient of the embeddings, (N, D), without a graph.

@@ -145,33 +145,33 @@ impl CustomOp2 for Op {
 
     fn cpu_fwd(
         &self,
-        queries: &CpuStorage,
-        query_layout: &Layout,
+        anchors: &CpuStorage,
+        anchor_layout: &Layout,
         references: &CpuStorage,
         reference_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.cpu(&[(queries, query_layout), (references, reference_layout)])
+        self.cpu(&[(anchors, anchor_layout), (references, reference_layout)])
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
-        queries: &CudaStorage,
-        query_layout: &Layout,
+        anchors: &CudaStorage,
+        anchor_layout: &Layout,
         references: &CudaStorage,
         reference_layout: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        self.cuda(&[(queries, query_layout), (references, reference_layout)])
+        self.cuda(&[(anchors, anchor_layout), (references, reference_layout)])
     }
 
     fn bwd(
         &self,
-        queries: &Tensor,
+        anchors: &Tensor,
         references: &Tensor,
         _: &Tensor,
         grad_output: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_queries, of_references] = self.gradients(&[queries, references], grad_output)?;
-        Ok((of_queries, of_references))
+        let [of_anchors, of_references] = self.gradients(&[anchors, references], grad_output)?;
+        Ok((of_anchors, of_references))
     }
 }

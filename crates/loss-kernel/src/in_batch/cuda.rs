@@ -33,6 +33,7 @@ pub(super) fn forward<S: CudaDType + DeviceRepr>(
         // SAFETY: the kernels write both before anything later on the stream reads them, of the
         // workspace what they read.
         let mut loss = unsafe { device.alloc::<S>(1) }?;
+        // SAFETY: as above.
         let mut workspace = unsafe { device.alloc::<u8>(bytes as usize) }?;
         {
             let (loss, _written) = loss.device_ptr_mut(stream);

@@ -51,8 +51,6 @@ impl NetworkConfig {
     /// activation, 500 units with ReLU, 10 without. 431,102 parameters at embedding 2.
     pub fn caffe(embedding: usize) -> Self {
         Self {
-            trunk: Trunk::Lenet,
-            input: mnist_input(),
             channels: vec![20, 50],
             conv_activation: Activation::Linear,
             hidden: vec![
@@ -65,8 +63,7 @@ impl NetworkConfig {
                     activation: Activation::Linear,
                 },
             ],
-            embedding,
-            normalised: false,
+            ..Self::of(Trunk::Lenet, embedding)
         }
     }
 

@@ -41,21 +41,19 @@ impl EmbeddingNet {
     /// A configuration that fails [`NetworkConfig::validate`], and those of `vb`.
     pub fn new(config: &NetworkConfig, vb: VarBuilder) -> Result<Self> {
         config.check_sizes()?;
-        let trunk = config.trunk.definition();
-        let mut inputs = (trunk.features)(config)?;
-        let trunk = (trunk.build)(config, vb.clone())?;
+        let (trunk, mut inputs) = (config.trunk.definition().build)(config, vb.clone())?;
         let mut head = Vec::new();
         for (number, hidden) in (1..).zip(&config.hidden) {
             let vb = vb.pp(format!("ip{number}"));
             head.push(Linear::new(inputs, hidden.units, hidden.activation, vb)?);
             inputs = hidden.units;
         }
-        let embedding = (config.embedding, Activation::Linear);
+        let vb = vb.pp("feat");
         head.push(Linear::new(
             inputs,
-            embedding.0,
-            embedding.1,
-            vb.pp("feat"),
+            config.embedding,
+            Activation::Linear,
+            vb,
         )?);
         Ok(Self {
             trunk,
@@ -137,10 +135,9 @@ impl Network {
         let first = parameters[0].var.as_tensor();
         let (dtype, device) = (first.dtype(), first.device().clone());
         // The very tensors of the variables, so that gradients are theirs.
-        let tensors = parameters.iter().map(|parameter| {
-            let tensor = parameter.var.as_tensor().clone();
-            (parameter.name.clone(), tensor)
-        });
+        let tensors = parameters
+            .iter()
+            .map(|p| (p.name.clone(), p.var.as_tensor().clone()));
         let tensors: HashMap<String, Tensor> = tensors.collect();
         let vb = VarBuilder::from_tensors(tensors, dtype, &device);
         Ok(Self {

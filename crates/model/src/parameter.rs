@@ -55,19 +55,22 @@ impl Planned {
         })
     }
 
+    /// Whether it has not too many values.
+    fn fits(&self) -> bool {
+        let mut sizes = self.shape.dims().iter();
+        let count = sizes.try_fold(1usize, |count, &size| count.checked_mul(size));
+        count.is_some_and(|count| count <= MOST_WEIGHTS)
+    }
+
     /// Its first values, drawn in f64, 64 bits each.
     pub fn first_values(&self, rng: &mut impl RngCore) -> Result<Tensor> {
-        let mut value = || match self.init {
+        let values = (0..self.shape.elem_count()).map(|_| match self.init {
             Init::Const(value) => value,
             Init::Uniform { lo, up } => (lo + up) / 2.0 + (up - lo) / 2.0 * (2.0 * unit(rng) - 1.0),
             _ => f64::NAN,
-        };
-        let values = (0..self.shape.elem_count()).map(|_| value()).collect();
-        Ok(Tensor::from_vec::<_, f64>(
-            values,
-            self.shape.clone(),
-            &Device::Cpu,
-        )?)
+        });
+        let values = Tensor::from_iter(values, &Device::Cpu)?;
+        Ok(values.reshape(&self.shape)?)
     }
 }
 
@@ -81,21 +84,12 @@ pub(crate) fn plan(config: &NetworkConfig) -> Result<Vec<Planned>> {
     let vb = VarBuilder::from_backend(Box::new(asked.clone()), DType::F32, Device::Cpu);
     let built = EmbeddingNet::new(config, vb);
     let planned = std::mem::take(&mut *asked.0.lock().unwrap_or_else(PoisonError::into_inner));
-    for Planned { name, shape, .. } in &planned {
-        if weights(shape).is_none() {
-            let (layer, shape) = (name.trim_end_matches(".weight"), shape.dims());
-            let problem = format!("would have {shape:?} weights; {MOST_WEIGHTS} are the most");
-            return Err(ModelError::config(layer, problem));
-        }
+    if let Some(Planned { name, shape, .. }) = planned.iter().find(|planned| !planned.fits()) {
+        let (layer, shape) = (name.trim_end_matches(".weight"), shape.dims());
+        let problem = format!("would have {shape:?} weights; {MOST_WEIGHTS} are the most");
+        return Err(ModelError::config(layer, problem));
     }
     built.map(|_| planned)
-}
-
-/// Numbers in a weight, if they are not too many.
-fn weights(shape: &Shape) -> Option<usize> {
-    let mut sizes = shape.dims().iter();
-    let count = sizes.try_fold(1usize, |count, &size| count.checked_mul(size));
-    count.filter(|&count| count <= MOST_WEIGHTS)
 }
 
 /// Notes what is asked for, and gives tensors of that shape that hold a single 0.
@@ -111,13 +105,16 @@ impl SimpleBackend for Asked {
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = weights(&shape).is_some();
-        asked.push(Planned {
+        let planned = Planned {
             name: name.into(),
             shape: shape.clone(),
             init,
-        });
+        };
+        let fits = planned.fits();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(planned);
         match fits {
             true => Tensor::zeros((), dtype, device)?.broadcast_as(shape),
             false => candle_core::bail!("{name} is too large"),

@@ -19,10 +19,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
 pub use metrics::Calibration;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorInfo, TensorView};
+use safetensors::tensor::{Dtype, TensorInfo, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -69,16 +70,12 @@ impl ModelFile {
         let p = &self.preprocessing;
         let positive = |x: f32| x.is_finite() && x > 0.0;
         if !(positive(p.scale) && p.mean.is_finite() && positive(p.std)) {
-            return Err(ModelError::header(
-                "normalisation",
-                format!("needs a finite mean, and scale and std above 0: {p:?}"),
-            ));
+            let problem = format!("needs a finite mean, and scale and std above 0: {p:?}");
+            return Err(ModelError::header("normalisation", problem));
         }
         if let Some(threshold) = self.threshold.filter(|t| !(t.is_finite() && *t >= 0.0)) {
-            return Err(ModelError::header(
-                "threshold",
-                format!("is {threshold}: a distance is finite and at least 0"),
-            ));
+            let problem = format!("is {threshold}: a distance is finite and at least 0");
+            return Err(ModelError::header("threshold", problem));
         }
         Ok(())
     }
@@ -106,41 +103,25 @@ impl ModelFile {
     }
 
     fn from_header(header: &HashMap<String, String>) -> Result<Self> {
-        let format: String = entry(header, "format_version")?.clone();
-        let major = |version: &str| {
-            version
-                .split('.')
-                .next()
-                .and_then(|n| n.parse::<u64>().ok())
-        };
-        match major(&format) {
-            Some(found) if Some(found) <= major(FORMAT_VERSION) => {}
-            Some(_) => {
-                return Err(ModelError::Format {
-                    place: format!("model format {format}"),
-                    problem: format!(
-                        "is newer than {FORMAT_VERSION}, the newest this program reads; update it"
-                    ),
-                });
-            }
-            None => {
-                return Err(ModelError::header(
-                    "format_version",
-                    format!("is `{format}`, not a version like {FORMAT_VERSION}"),
-                ));
-            }
+        let format = entry(header, "format_version")?;
+        let major = |version: &str| version.split('.').next()?.parse::<u64>().ok();
+        if major(format).is_none() {
+            let problem = format!("is `{format}`, not a version like {FORMAT_VERSION}");
+            return Err(ModelError::header("format_version", problem));
+        }
+        if major(format) > major(FORMAT_VERSION) {
+            return Err(ModelError::Format {
+                place: format!("model format {format}"),
+                problem: format!(
+                    "is newer than {FORMAT_VERSION}, the newest this program reads; update it"
+                ),
+            });
         }
         let file = Self {
             config: parsed(header, "net")?,
             preprocessing: parsed(header, "normalisation")?,
-            threshold: match header.contains_key("threshold") {
-                true => Some(parsed(header, "threshold")?),
-                false => None,
-            },
-            calibration: match header.contains_key("calibration") {
-                true => Some(parsed(header, "calibration")?),
-                false => None,
-            },
+            threshold: optional(header, "threshold")?,
+            calibration: optional(header, "calibration")?,
             classes: parsed(header, "classes")?,
             version: entry(header, "version")?.clone(),
         };
@@ -164,6 +145,14 @@ fn parsed<T: DeserializeOwned>(header: &HashMap<String, String>, key: &'static s
     serde_json::from_str(text).map_err(|e| ModelError::header(key, format!("is `{text}`: {e}")))
 }
 
+fn optional<T: DeserializeOwned>(
+    header: &HashMap<String, String>,
+    key: &'static str,
+) -> Result<Option<T>> {
+    let present = header.contains_key(key);
+    present.then(|| parsed(header, key)).transpose()
+}
+
 /// The bytes of a model file. The same network and `file` give the same bytes.
 ///
 /// Not `safetensors::serialize`, which writes the header's entries in the order of a `HashMap`,
@@ -180,15 +169,12 @@ pub fn to_bytes(net: &Network, file: &ModelFile) -> Result<Vec<u8>> {
         #[serde(flatten)]
         tensors: BTreeMap<&'a str, TensorInfo>,
     }
-    if file.config != *net.config() {
-        return Err(ModelError::header(
-            "net",
-            format!(
-                "describes another network ({:?}) than the one to be stored ({:?})",
-                file.config,
-                net.config()
-            ),
-        ));
+    let (config, described) = (net.config(), &file.config);
+    if described != config {
+        let problem = format!(
+            "describes another network ({described:?}) than the one to be stored ({config:?})"
+        );
+        return Err(ModelError::header("net", problem));
     }
     file.validate()?;
     let mut parameters: Vec<&Parameter> = net.parameters().iter().collect();
@@ -196,22 +182,11 @@ pub fn to_bytes(net: &Network, file: &ModelFile) -> Result<Vec<u8>> {
     let mut data = Vec::new();
     let mut tensors = BTreeMap::new();
     for Parameter { name, var, .. } in parameters {
+        check_finite(name, var)?;
         let start = data.len();
-        let values = var.flatten_all()?;
-        let dtype = match values.dtype() {
-            DType::F64 => {
-                let values = finite(name, values.to_vec1::<f64>()?)?;
-                data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-                Dtype::F64
-            }
-            _ => {
-                let values = finite(name, values.to_vec1::<f32>()?)?;
-                data.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-                Dtype::F32
-            }
-        };
+        data.extend_from_slice(&var.as_tensor().data());
         let info = TensorInfo {
-            dtype,
+            dtype: var.dtype().into(),
             shape: var.dims().to_vec(),
             data_offsets: (start, data.len()),
         };
@@ -243,10 +218,8 @@ pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(Network, ModelFile)>
     unknown.retain(|name| !planned.iter().any(|known| known.name == *name));
     unknown.sort_unstable();
     if let Some(name) = unknown.first() {
-        return Err(ModelError::tensor(
-            name,
-            "is not part of the network in the header",
-        ));
+        let problem = "is not part of the network in the header";
+        return Err(ModelError::tensor(name, problem));
     }
     let mut dtype = None;
     let mut parameters = Vec::new();
@@ -260,12 +233,17 @@ pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(Network, ModelFile)>
             let found = view.shape();
             return wrong(format!("has shape {found:?}, the network needs {shape:?}"));
         }
-        let dtype = *dtype.get_or_insert(view.dtype());
-        if view.dtype() != dtype {
-            return wrong(format!("is {:?} where others are {dtype:?}", view.dtype()));
+        let found = view.dtype();
+        let dtype = *dtype.get_or_insert(found);
+        if found != dtype {
+            return wrong(format!("is {found:?} where others are {dtype:?}"));
         }
-        let values = values(name, &view)?.reshape(shape)?.to_device(device)?;
-        parameters.push(parameter.with(&values)?);
+        if !matches!(dtype, Dtype::F32 | Dtype::F64) {
+            return wrong(format!("is {dtype:?}, not F32 or F64"));
+        }
+        let values = view.load(&Device::Cpu)?;
+        check_finite(name, &values)?;
+        parameters.push(parameter.with(&values.to_device(device)?)?);
     }
     let net = Network::from_parameters(file.config.clone(), parameters)?;
     Ok((net, file))
@@ -286,38 +264,16 @@ pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<(Network, ModelFi
         })
 }
 
-fn values(name: &str, view: &TensorView) -> Result<Tensor> {
-    let cpu = &Device::Cpu;
-    let values = match view.dtype() {
-        Dtype::F32 => {
-            let values = view.data().as_chunks().0.iter();
-            let values = values.map(|b| f32::from_le_bytes(*b)).collect();
-            Tensor::new(finite(name, values)?, cpu)
-        }
-        Dtype::F64 => {
-            let values = view.data().as_chunks().0.iter();
-            let values = values.map(|b| f64::from_le_bytes(*b)).collect();
-            Tensor::new(finite(name, values)?, cpu)
-        }
-        other => {
-            return Err(ModelError::tensor(
-                name,
-                format!("is {other:?}, not F32 or F64"),
-            ));
-        }
-    };
-    Ok(values?)
-}
-
-fn finite<T: Copy + Into<f64>>(name: &str, values: Vec<T>) -> Result<Vec<T>> {
-    match values.iter().position(|&v| !v.into().is_finite()) {
-        None => Ok(values),
+fn check_finite(name: &str, tensor: &Tensor) -> Result<()> {
+    let values = tensor
+        .flatten_all()?
+        .to_dtype(DType::F64)?
+        .to_vec1::<f64>()?;
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
         Some(i) => {
-            let value: f64 = values[i].into();
-            Err(ModelError::tensor(
-                name,
-                format!("has the value {value} at place {i}"),
-            ))
+            let problem = format!("has the value {} at place {i}", values[i]);
+            Err(ModelError::tensor(name, problem))
         }
     }
 }

@@ -11,11 +11,12 @@
 //! candle's own convolution does the same for the whole batch at once, and its gradient is another
 //! convolution: a network of them takes six times as long.
 
-use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{Result, Shape, Tensor, WithDType, bail};
 use candle_nn::{Init, Module, VarBuilder};
 use rayon::prelude::*;
 
-use super::cpu_op::{CpuOp, Layer, contiguous, finish, of_bias, of_sums, on_cpu, wanted};
+use super::conv_pool::Buffered;
+use super::cpu_op::{Layer, add_to, apply, finish, of_bias, of_sums};
 use super::matrix::Matrix;
 use super::{Activation, ZERO};
 
@@ -56,61 +57,43 @@ impl Conv {
 }
 
 impl Module for Conv {
+    /// On the CPU result and gradients have the same bits for any number of rayon threads.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        conv(x, &self.weight, &self.bias, self.activation)
+        let (weight, bias, activation) = (&self.weight, &self.bias, self.activation);
+        let (images, height, width, channels) = x.dims4()?;
+        let (filters, weight_channels, kernel, kernel_width) = weight.dims4()?;
+        if weight_channels != channels || kernel != kernel_width || kernel % 2 == 0 {
+            let found = weight.dims();
+            bail!("conv: a weight of {found:?} for images of {channels} channels");
+        }
+        if bias.dims() != [filters] {
+            bail!("conv: biases of {:?} for {filters} filters", bias.dims());
+        }
+        if !x.device().is_cpu() {
+            let sums = x
+                .permute((0, 3, 1, 2))?
+                .contiguous()?
+                .conv2d(&weight.contiguous()?, kernel / 2, 1, 1, 1)?
+                .permute((0, 2, 3, 1))?
+                .broadcast_add(bias)?;
+            return activation.forward(&sums);
+        }
+        let op = ConvOp {
+            images,
+            height,
+            width,
+            channels,
+            kernel,
+            filters,
+            activation,
+        };
+        // Filters as rows in the order of a patch, (k, k, C): candle carries the gradient back.
+        apply(op, x, &weight.permute((0, 2, 3, 1))?, bias)
     }
-}
-
-/// * `x`: (N, H, W, C), f32 or f64;
-/// * `weight`: (O, C, k, k) with an odd k, of the same type;
-/// * `bias`: (O,).
-///
-/// Returns (N, H, W, O). On the CPU no gradient is computed for an input that candle does not track,
-/// and result and gradients have the same bits for any number of rayon threads.
-///
-/// # Errors
-/// Whatever candle reports for the shapes and the device.
-pub(crate) fn conv(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    activation: Activation,
-) -> Result<Tensor> {
-    let (_, height, width, channels) = x.dims4()?;
-    let (filters, weight_channels, kernel, kernel_width) = weight.dims4()?;
-    if weight_channels != channels || kernel != kernel_width || kernel % 2 == 0 {
-        bail!(
-            "conv: a weight of {:?} for images of {channels} channels",
-            weight.dims()
-        );
-    }
-    if bias.dims() != [filters] {
-        bail!("conv: biases of {:?} for {filters} filters", bias.dims());
-    }
-    if !x.device().is_cpu() {
-        let sums = x
-            .permute((0, 3, 1, 2))?
-            .contiguous()?
-            .conv2d(&weight.contiguous()?, kernel / 2, 1, 1, 1)?
-            .permute((0, 2, 3, 1))?
-            .broadcast_add(bias)?;
-        return activation.forward(&sums);
-    }
-    // Filters as rows in the order of a patch, (k, k, C): candle carries the gradient back.
-    let filter_rows = weight.permute((0, 2, 3, 1))?.contiguous()?;
-    let op = CpuOp(ConvOp {
-        height,
-        width,
-        channels,
-        kernel,
-        filters,
-        activation,
-    });
-    x.contiguous()?
-        .apply_op3(&filter_rows, &bias.contiguous()?, op)
 }
 
 struct ConvOp {
+    images: usize,
     height: usize,
     width: usize,
     channels: usize,
@@ -196,9 +179,7 @@ impl ConvOp {
         padded.fill(T::zero());
         let run = self.kernel * self.channels;
         for (from, at) in patches.chunks_exact(run).zip(self.runs()) {
-            for (sum, value) in padded[at..at + run].iter_mut().zip(from) {
-                *sum += *value;
-            }
+            add_to(&mut padded[at..at + run], from);
         }
         let row = self.width * self.channels;
         for (to, at) in image.chunks_exact_mut(row).zip(self.rows()) {
@@ -208,8 +189,7 @@ impl ConvOp {
 
     fn of_images<T: WithDType>(&self, filters: &[T], gradient: &[T]) -> Vec<T> {
         let filters = Matrix::by_row(filters, self.filters, self.patch());
-        let images = gradient.len() / self.result();
-        let mut of_images = vec![T::zero(); images * self.image()];
+        let mut of_images = vec![T::zero(); self.images * self.image()];
         of_images
             .par_chunks_exact_mut(self.image())
             .zip(gradient.par_chunks_exact(self.result()))
@@ -243,9 +223,7 @@ impl ConvOp {
             .collect();
         let mut sum = vec![T::zero(); self.filters * self.patch()];
         for of_group in of_groups {
-            for (sum, value) in sum.iter_mut().zip(of_group) {
-                *sum += value;
-            }
+            add_to(&mut sum, &of_group);
         }
         sum
     }
@@ -254,14 +232,9 @@ impl ConvOp {
 impl Layer for ConvOp {
     const NAME: &str = "conv";
 
-    fn forward<T: WithDType>(
-        &self,
-        [x, filters, bias]: [(&CpuStorage, &Layout); 3],
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, images) = (contiguous::<T>(x)?, x.1.dims()[0]);
-        let filters = Matrix::by_row(contiguous::<T>(filters)?, self.filters, self.patch());
-        let bias = contiguous::<T>(bias)?;
-        let mut results = vec![T::zero(); images * self.result()];
+    fn forward<T: Buffered>(&self, [x, filters, bias]: [&[T]; 3]) -> (Vec<T>, Shape) {
+        let filters = Matrix::by_row(filters, self.filters, self.patch());
+        let mut results = vec![T::zero(); self.images * self.result()];
         results
             .par_chunks_exact_mut(self.result())
             .zip(x.par_chunks_exact(self.image()))
@@ -273,28 +246,21 @@ impl Layer for ConvOp {
                     finish(result, bias, self.activation);
                 },
             );
-        let shape = (images, self.height, self.width, self.filters).into();
-        Ok((T::to_cpu_storage_owned(results), shape))
+        let shape = (self.images, self.height, self.width, self.filters);
+        (results, shape.into())
     }
 
-    fn backward<T: WithDType>(
+    fn backward<T: Buffered>(
         &self,
-        [x, filters, bias, result, gradient]: [&Tensor; 5],
-    ) -> Result<[Option<Tensor>; 3]> {
-        let gradient = of_sums(self.activation, result, gradient)?;
-        let (gradient, layout) = gradient.storage_and_layout();
-        let gradient = contiguous::<T>((on_cpu(&gradient)?, layout))?;
-        Ok([
-            wanted(x, || {
-                let (filters, layout) = filters.storage_and_layout();
-                Ok(self.of_images(contiguous((on_cpu(&filters)?, layout))?, gradient))
-            })?,
-            wanted(filters, || {
-                let (x, layout) = x.storage_and_layout();
-                Ok(self.of_filters(contiguous((on_cpu(&x)?, layout))?, gradient))
-            })?,
-            wanted(bias, || Ok(of_bias(gradient, self.filters)))?,
-        ])
+        wanted: [bool; 3],
+        [x, filters, result, gradient]: [&[T]; 4],
+    ) -> [Option<Vec<T>>; 3] {
+        let gradient = of_sums(self.activation, result, gradient);
+        [
+            wanted[0].then(|| self.of_images(filters, &gradient)),
+            wanted[1].then(|| self.of_filters(x, &gradient)),
+            wanted[2].then(|| of_bias(&gradient, self.filters)),
+        ]
     }
 }
 
@@ -305,6 +271,15 @@ mod tests {
     use candle_core::{DType, Var};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+
+    fn conv(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
+        let layer = Conv {
+            weight: weight.clone(),
+            bias: bias.clone(),
+            activation,
+        };
+        layer.forward(x)
+    }
 
     /// x (n, height, width, channels), weight (filters, channels, k, k), bias (filters,).
     fn inputs([n, height, width, channels, filters, k]: [usize; 6], dtype: DType) -> [Var; 3] {

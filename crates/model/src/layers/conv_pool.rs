@@ -23,12 +23,16 @@ mod forward;
 mod lanes;
 mod op;
 
+use std::sync::OnceLock;
+
 use candle_core::{DType, Tensor};
 use candle_nn::{Module, VarBuilder};
 
+use super::cpu_op::apply;
 use super::{Activation, ZERO, xavier};
 use crate::{ModelError, Result};
 pub use composed::conv_pool_composed;
+pub(crate) use cpu::Buffered;
 
 /// A convolution without padding, its activation and a 2×2 max-pool, as [`conv_pool`] computes them:
 /// (N, H, W, C) to (N, ⌊(H−k+1)/2⌋, ⌊(W−k+1)/2⌋, O).
@@ -92,15 +96,16 @@ pub fn conv_pool(
     bias: &Tensor,
     activation: Activation,
 ) -> Result<Tensor> {
-    let geometry = Geometry::new(x, weight, bias)?;
     if !x.device().is_cpu() {
-        return composed::apply(&geometry, x, weight, bias, activation);
+        return conv_pool_composed(x, weight, bias, activation);
     }
+    let op = op::ConvPoolOp {
+        geometry: Geometry::new(x, weight, bias)?,
+        activation,
+        winners: OnceLock::new(),
+    };
     // Filters as rows in the order of a patch, (kh, kw, C): candle carries the gradient back.
-    let filters = weight.permute((0, 2, 3, 1))?.contiguous()?;
-    let op = op::ConvPool::new(geometry, activation);
-    Ok(x.contiguous()?
-        .apply_op3(&filters, &bias.contiguous()?, op)?)
+    Ok(apply(op, x, &weight.permute((0, 2, 3, 1))?, bias)?)
 }
 
 /// Saved for a window whose maximum the ReLU cut; 0 to 3 are places in the window.
@@ -119,15 +124,14 @@ struct Geometry {
 
 impl Geometry {
     fn new(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let shape = |name, expected: &str, found| ModelError::shape(name, expected, found);
         let &[images, height, width, channels] = x.dims() else {
-            return Err(shape("x", "(N, H, W, C)", x));
+            return Err(ModelError::shape("x", "(N, H, W, C)", x));
         };
         if x.elem_count() == 0 {
-            return Err(shape("x", "(N, H, W, C) with no size 0", x));
+            return Err(ModelError::shape("x", "(N, H, W, C) with no size 0", x));
         }
         if u32::try_from(height * width * channels).is_err() {
-            return Err(shape(
+            return Err(ModelError::shape(
                 "x",
                 "(N, H, W, C) with fewer than 2³² elements an image",
                 x,
@@ -135,13 +139,17 @@ impl Geometry {
         }
         let expected = format!("(O, {channels}, kh, kw), as x has {channels} channels,");
         let &[filters, weight_channels, kh, kw] = weight.dims() else {
-            return Err(shape("weight", &expected, weight));
+            return Err(ModelError::shape("weight", &expected, weight));
         };
         if weight_channels != channels || weight.elem_count() == 0 {
-            return Err(shape("weight", &(expected + " with no size 0"), weight));
+            return Err(ModelError::shape(
+                "weight",
+                &(expected + " with no size 0"),
+                weight,
+            ));
         }
         if bias.dims() != [filters] {
-            return Err(shape("bias", &format!("({filters},)"), bias));
+            return Err(ModelError::shape("bias", &format!("({filters},)"), bias));
         }
         if !matches!(x.dtype(), DType::F32 | DType::F64) {
             return Err(ModelError::dtype("x", "f32 or f64", x.dtype()));
@@ -170,20 +178,12 @@ impl Geometry {
         })
     }
 
-    fn conv_height(&self) -> usize {
-        self.height - self.kernel[0] + 1
-    }
-
-    fn conv_width(&self) -> usize {
-        self.width - self.kernel[1] + 1
-    }
-
     fn pooled_height(&self) -> usize {
-        self.conv_height() / 2
+        (self.height - self.kernel[0] + 1) / 2
     }
 
     fn pooled_width(&self) -> usize {
-        self.conv_width() / 2
+        (self.width - self.kernel[1] + 1) / 2
     }
 
     /// Elements of one input image.

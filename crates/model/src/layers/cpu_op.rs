@@ -1,29 +1,80 @@
 //! What the layers' ops have in common on the CPU.
 
+use std::borrow::Cow;
+
 use candle_core::{
-    CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
+    CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail,
 };
 
+use super::conv_pool::Buffered;
 use crate::Activation;
 
 /// A layer of an input, weights and biases, as it runs on the CPU in either type.
-pub(crate) trait Layer {
+pub(crate) trait Layer: Send + Sync + 'static {
     /// As candle's errors call it.
     const NAME: &str;
 
-    fn forward<T: WithDType>(
-        &self,
-        inputs: [(&CpuStorage, &Layout); 3],
-    ) -> Result<(CpuStorage, Shape)>;
+    /// The result of input, weights and biases, and its shape.
+    fn forward<T: Buffered>(&self, inputs: [&[T]; 3]) -> (Vec<T>, Shape);
 
-    /// The gradients of the three inputs that candle tracks, of inputs, result and its gradient.
-    fn backward<T: WithDType>(&self, tensors: [&Tensor; 5]) -> Result<[Option<Tensor>; 3]>;
+    /// Which of the gradients of input, weights and biases are `wanted`, of input, weights, result and
+    /// the result's gradient.
+    fn backward<T: Buffered>(&self, wanted: [bool; 3], tensors: [&[T]; 4]) -> [Option<Vec<T>>; 3];
+}
+
+/// Applies a layer to tensors on the CPU. No gradient is computed for one that candle does not track.
+pub(crate) fn apply(
+    layer: impl Layer,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+) -> Result<Tensor> {
+    let (weight, bias) = (weight.contiguous()?, bias.contiguous()?);
+    x.contiguous()?.apply_op3(&weight, &bias, CpuOp(layer))
 }
 
 /// A layer as a candle op.
-pub(crate) struct CpuOp<L>(pub(crate) L);
+struct CpuOp<L>(L);
 
-impl<L: Layer + Send + Sync> CustomOp3 for CpuOp<L> {
+impl<L: Layer> CpuOp<L> {
+    fn forward<T: Buffered>(
+        &self,
+        inputs: [(&CpuStorage, &Layout); 3],
+    ) -> Result<(CpuStorage, Shape)> {
+        let [x, weight, bias] = inputs.map(contiguous::<T>);
+        let (result, shape) = self.0.forward([x?, weight?, bias?]);
+        Ok((T::to_cpu_storage_owned(result), shape))
+    }
+
+    fn backward<T: Buffered>(
+        &self,
+        inputs: [&Tensor; 3],
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let locked = [inputs[0], inputs[1], result, &gradient].map(Tensor::storage_and_layout);
+        let slices = locked.each_ref().map(|(storage, layout)| match &**storage {
+            Storage::Cpu(storage) => contiguous::<T>((storage, layout)),
+            _ => bail!("an op of the CPU was given a tensor on another device"),
+        });
+        let [x, weight, result, gradient] = slices;
+        let wanted = inputs.map(Tensor::track_op);
+        let gradients = (self.0).backward(wanted, [x?, weight?, result?, gradient?]);
+        let tensor = |gradient: Option<Vec<T>>, input: &Tensor| {
+            let gradient = gradient.map(|g| Tensor::from_vec(g, input.shape(), &Device::Cpu));
+            gradient.transpose()
+        };
+        let ([of_x, of_weight, of_bias], [x, weight, bias]) = (gradients, inputs);
+        Ok((
+            tensor(of_x, x)?,
+            tensor(of_weight, weight)?,
+            tensor(of_bias, bias)?,
+        ))
+    }
+}
+
+impl<L: Layer> CustomOp3 for CpuOp<L> {
     fn name(&self) -> &'static str {
         L::NAME
     }
@@ -39,8 +90,8 @@ impl<L: Layer + Send + Sync> CustomOp3 for CpuOp<L> {
     ) -> Result<(CpuStorage, Shape)> {
         let inputs = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
         match x {
-            CpuStorage::F64(_) => self.0.forward::<f64>(inputs),
-            _ => self.0.forward::<f32>(inputs),
+            CpuStorage::F64(_) => self.forward::<f64>(inputs),
+            _ => self.forward::<f32>(inputs),
         }
     }
 
@@ -52,25 +103,15 @@ impl<L: Layer + Send + Sync> CustomOp3 for CpuOp<L> {
         result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let tensors = [x, weight, bias, result, gradient];
-        let [x, weight, bias] = match x.dtype() {
-            DType::F64 => self.0.backward::<f64>(tensors)?,
-            _ => self.0.backward::<f32>(tensors)?,
-        };
-        Ok((x, weight, bias))
+        let inputs = [x, weight, bias];
+        match x.dtype() {
+            DType::F64 => self.backward::<f64>(inputs, result, gradient),
+            _ => self.backward::<f32>(inputs, result, gradient),
+        }
     }
 }
 
-pub(crate) fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
-    match storage {
-        Storage::Cpu(storage) => Ok(storage),
-        _ => bail!("an op of the CPU was given a tensor on another device"),
-    }
-}
-
-pub(crate) fn contiguous<'a, T: WithDType>(
-    (storage, layout): (&'a CpuStorage, &Layout),
-) -> Result<&'a [T]> {
+fn contiguous<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [T]> {
     let Some((from, to)) = layout.contiguous_offsets() else {
         bail!("an op was given a tensor that is not contiguous");
     };
@@ -91,15 +132,22 @@ pub(crate) fn finish<T: WithDType>(sums: &mut [T], bias: &[T], activation: Activ
     }
 }
 
-/// The gradient of the sums, contiguous, given that of the layer's `result`.
-pub(crate) fn of_sums(
+/// The gradient of the sums, given the layer's `result` and its gradient.
+pub(crate) fn of_sums<'a, T: WithDType>(
     activation: Activation,
-    result: &Tensor,
-    gradient: &Tensor,
-) -> Result<Tensor> {
+    result: &[T],
+    gradient: &'a [T],
+) -> Cow<'a, [T]> {
+    let slope = |&result: &T| match result > T::zero() {
+        true => T::one(),
+        false => T::zero(),
+    };
     match activation {
-        Activation::Linear => gradient.contiguous(),
-        Activation::Relu => gradient * result.gt(0f64)?.to_dtype(gradient.dtype())?,
+        Activation::Linear => gradient.into(),
+        Activation::Relu => {
+            let slopes = result.iter().map(slope);
+            slopes.zip(gradient).map(|(slope, &g)| g * slope).collect()
+        }
     }
 }
 
@@ -107,22 +155,16 @@ pub(crate) fn of_sums(
 pub(crate) fn of_bias<T: WithDType>(gradient: &[T], outputs: usize) -> Vec<T> {
     let mut sums = vec![T::zero(); outputs];
     for row in gradient.chunks_exact(outputs) {
-        for (sum, &value) in sums.iter_mut().zip(row) {
-            *sum += value;
-        }
+        add_to(&mut sums, row);
     }
     sums
 }
 
-/// The `gradient` of an input, computed only if candle tracks it.
-pub(crate) fn wanted<T: WithDType>(
-    input: &Tensor,
-    gradient: impl FnOnce() -> Result<Vec<T>>,
-) -> Result<Option<Tensor>> {
-    let gradient = input.track_op().then(gradient).transpose()?;
-    gradient
-        .map(|values| Tensor::from_vec(values, input.shape(), input.device()))
-        .transpose()
+/// Adds `values` to `sums`, each to its own.
+pub(crate) fn add_to<T: WithDType>(sums: &mut [T], values: &[T]) {
+    for (sum, &value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
 }
 
 /// What the layers' tests have in common.

@@ -5,10 +5,11 @@
 //! Here each product is written in the order in which it is read, and bias and activation are one
 //! pass.
 
-use candle_core::{CpuStorage, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Module, VarBuilder};
 
-use super::cpu_op::{CpuOp, Layer, contiguous, finish, of_bias, of_sums, on_cpu, wanted};
+use super::conv_pool::Buffered;
+use super::cpu_op::{Layer, apply, finish, of_bias, of_sums};
 use super::matrix::Matrix;
 use super::{Activation, ZERO, xavier};
 
@@ -40,82 +41,63 @@ impl Linear {
 }
 
 impl Module for Linear {
+    /// On the CPU result and gradients have the same bits for any number of rayon threads: they share
+    /// out the rows and columns of a product, never a sum.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight, &self.bias, self.activation)
+        let (weight, bias, activation) = (&self.weight, &self.bias, self.activation);
+        if !x.device().is_cpu() {
+            let linear = candle_nn::Linear::new(weight.clone(), Some(bias.clone()));
+            return activation.forward(&linear.forward(x)?);
+        }
+        let ((rows, inputs), (outputs, weight_inputs)) = (x.dims2()?, weight.dims2()?);
+        if inputs != weight_inputs {
+            bail!("linear: {inputs} columns times {weight_inputs} rows");
+        }
+        if bias.dims() != [outputs] {
+            bail!("linear: {} biases for {outputs} outputs", bias.elem_count());
+        }
+        let op = LinearOp {
+            rows,
+            inputs,
+            outputs,
+            activation,
+        };
+        apply(op, x, weight, bias)
     }
 }
 
-/// * `x`: (N, inputs);
-/// * `weight`: (outputs, inputs);
-/// * `bias`: (outputs,), all three f32 or all f64.
-///
-/// Returns (N, outputs). On the CPU no gradient is computed for an input that candle does not track,
-/// and result and gradients have the same bits for any number of rayon threads: they share out the
-/// rows and columns of a product, never a sum.
-///
-/// # Errors
-/// Whatever candle reports for the shapes and the device.
-pub(crate) fn linear(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
+struct LinearOp {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
     activation: Activation,
-) -> Result<Tensor> {
-    if !x.device().is_cpu() {
-        let linear = candle_nn::Linear::new(weight.clone(), Some(bias.clone()));
-        return activation.forward(&linear.forward(x)?);
-    }
-    x.contiguous()?.apply_op3(
-        &weight.contiguous()?,
-        &bias.contiguous()?,
-        CpuOp(LinearOp(activation)),
-    )
-}
-
-struct LinearOp(Activation);
-
-/// The matrix that a contiguous tensor is.
-fn matrix<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<Matrix<'a, T>> {
-    let (rows, cols) = layout.shape().dims2()?;
-    Ok(Matrix::by_row(contiguous((storage, layout))?, rows, cols))
 }
 
 impl Layer for LinearOp {
     const NAME: &str = "linear";
 
-    fn forward<T: WithDType>(
-        &self,
-        [x, weight, bias]: [(&CpuStorage, &Layout); 3],
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight) = (matrix::<T>(x)?, matrix(weight)?);
-        let bias = contiguous::<T>(bias)?;
-        if bias.len() != weight.rows {
-            bail!("linear: {} biases for {} outputs", bias.len(), weight.rows);
-        }
-        let mut sums = x.times(weight.transposed())?;
-        finish(&mut sums, bias, self.0);
-        let shape = (x.rows, weight.rows).into();
-        Ok((T::to_cpu_storage_owned(sums), shape))
+    fn forward<T: Buffered>(&self, [x, weight, bias]: [&[T]; 3]) -> (Vec<T>, Shape) {
+        let weight = Matrix::by_row(weight, self.outputs, self.inputs);
+        let x = Matrix::by_row(x, self.rows, self.inputs);
+        let mut sums = x.times(weight.transposed());
+        finish(&mut sums, bias, self.activation);
+        (sums, (self.rows, self.outputs).into())
     }
 
-    fn backward<T: WithDType>(
+    fn backward<T: Buffered>(
         &self,
-        [x, weight, bias, result, gradient]: [&Tensor; 5],
-    ) -> Result<[Option<Tensor>; 3]> {
-        let gradient = of_sums(self.0, result, gradient)?;
-        let (gradient, layout) = gradient.storage_and_layout();
-        let gradient = matrix::<T>((on_cpu(&gradient)?, layout))?;
-        Ok([
-            wanted(x, || {
-                let (weight, layout) = weight.storage_and_layout();
-                gradient.times(matrix((on_cpu(&weight)?, layout))?)
-            })?,
-            wanted(weight, || {
-                let (x, layout) = x.storage_and_layout();
-                gradient.transposed().times(matrix((on_cpu(&x)?, layout))?)
-            })?,
-            wanted(bias, || Ok(of_bias(gradient.values, gradient.cols)))?,
-        ])
+        wanted: [bool; 3],
+        [x, weight, result, gradient]: [&[T]; 4],
+    ) -> [Option<Vec<T>>; 3] {
+        let of_sums = of_sums(self.activation, result, gradient);
+        let gradient = Matrix::by_row(&of_sums, self.rows, self.outputs);
+        let weight = Matrix::by_row(weight, self.outputs, self.inputs);
+        let x = Matrix::by_row(x, self.rows, self.inputs);
+        [
+            wanted[0].then(|| gradient.times(weight)),
+            wanted[1].then(|| gradient.transposed().times(x)),
+            wanted[2].then(|| of_bias(&of_sums, self.outputs)),
+        ]
     }
 }
 
@@ -129,6 +111,20 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     const ACTIVATIONS: [Activation; 2] = [Activation::Linear, Activation::Relu];
+
+    fn linear(
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        activation: Activation,
+    ) -> Result<Tensor> {
+        let layer = Linear {
+            weight: weight.clone(),
+            bias: bias.clone(),
+            activation,
+        };
+        layer.forward(x)
+    }
 
     /// x (n, inputs), weight (outputs, inputs), bias (outputs,).
     fn inputs(n: usize, inputs: usize, outputs: usize, dtype: DType) -> [Var; 3] {

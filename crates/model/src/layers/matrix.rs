@@ -1,14 +1,14 @@
 //! Matrix products of slices.
 
-use candle_core::{Result, WithDType, bail};
+use candle_core::WithDType;
 use gemm::Parallelism;
 
 /// A matrix by row, or its transpose.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a, T> {
-    pub(crate) values: &'a [T],
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
+    values: &'a [T],
+    rows: usize,
+    cols: usize,
     strides: [isize; 2],
 }
 
@@ -35,17 +35,14 @@ impl<'a, T: WithDType> Matrix<'a, T> {
 
     /// The product, by row, on all of rayon's threads. They share out its rows and columns, never a
     /// sum, so that any number of them gives the same bits.
-    pub(crate) fn times(self, rhs: Self) -> Result<Vec<T>> {
-        if self.cols != rhs.rows {
-            bail!("linear: {} columns times {} rows", self.cols, rhs.rows);
-        }
+    pub(crate) fn times(self, rhs: Self) -> Vec<T> {
         let mut product = vec![T::zero(); self.rows * rhs.cols];
         let parallelism = match rayon::current_num_threads() {
             1 => Parallelism::None,
             threads => Parallelism::Rayon(threads),
         };
         self.multiply(rhs, &mut product, false, parallelism);
-        Ok(product)
+        product
     }
 
     /// The product, by row, into `product`, on this thread alone.

@@ -5,7 +5,7 @@ use candle_nn::{Module, VarBuilder};
 
 use super::Definition;
 use crate::layers::ConvPool;
-use crate::{Activation, ModelError, NetworkConfig};
+use crate::{Activation, ModelError};
 
 /// Side of the kernels.
 const KERNEL: usize = 5;
@@ -51,11 +51,14 @@ pub(super) const DEFINITION: Definition = Definition {
     layer: "conv",
     channels: &[32, 64],
     hidden: &[256, 256],
-    features: |config| {
-        let [_, height, width] = config.input;
+    build: |config, vb| {
+        let [channels, height, width] = config.input;
+        let filters = config.channels[..].try_into().map_err(|_| {
+            let problem = format!("is {:?}: LeNet has two convolutions", config.channels);
+            ModelError::config("channels", problem)
+        })?;
         let after = |side: usize| (side + 1).saturating_sub(KERNEL) / 2;
         let places = after(after(height)) * after(after(width));
-        let filters = filters(config)?[1];
         if places == 0 {
             let problem = format!(
                 "is {height}×{width}: two 5×5 convolutions, each followed by a 2×2 pool, need at \
@@ -63,23 +66,7 @@ pub(super) const DEFINITION: Definition = Definition {
             );
             return Err(ModelError::config("input", problem));
         }
-        Ok(places * filters)
-    },
-    build: |config, vb| {
-        let trunk = LeNet::new(
-            config.input[0],
-            filters(config)?,
-            config.conv_activation,
-            vb,
-        )?;
-        Ok(Arc::new(trunk))
+        let trunk = LeNet::new(channels, filters, config.conv_activation, vb)?;
+        Ok((Arc::new(trunk), places * filters[1]))
     },
 };
-
-fn filters(config: &NetworkConfig) -> crate::Result<[usize; 2]> {
-    let channels = &config.channels;
-    channels[..].try_into().map_err(|_| {
-        let problem = format!("is {channels:?}: LeNet has two convolutions");
-        ModelError::config("channels", problem)
-    })
-}

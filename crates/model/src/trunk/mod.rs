@@ -39,10 +39,8 @@ pub(crate) struct Definition {
     pub channels: &'static [usize],
     /// Units of the fully connected layers behind it, where nothing else is said.
     pub hidden: &'static [usize],
-    /// Checks a configuration and says how many features the trunk makes of an image.
-    pub features: fn(&NetworkConfig) -> Result<usize>,
-    /// Makes the trunk of a configuration.
-    pub build: fn(&NetworkConfig, VarBuilder) -> Result<Arc<dyn TrunkModule>>,
+    /// Checks a configuration and makes its trunk; and how many features that makes of an image.
+    pub build: fn(&NetworkConfig, VarBuilder) -> Result<(Arc<dyn TrunkModule>, usize)>,
 }
 
 impl Trunk {

@@ -48,31 +48,20 @@ impl SmallResnet {
         let mut stages = Vec::new();
         for (number, &filters) in (1..).zip(filters) {
             let vb = vb.pp(format!("stage{number}"));
-            stages.push(Stage::new(channels, filters, activation, vb)?);
+            let conv = ConvPool::new(channels, filters, KERNEL, activation, vb.pp("conv"))?;
+            let residual = |name, activation, init| {
+                Conv::new(filters, filters, KERNEL, activation, init, vb.pp(name))
+            };
+            let init = xavier(filters * KERNEL * KERNEL);
+            stages.push(Stage {
+                conv,
+                residual1: residual("residual1", activation, init)?,
+                residual2: residual("residual2", Activation::Linear, ZERO)?,
+                activation,
+            });
             channels = filters;
         }
         Ok(Self { stages })
-    }
-}
-
-impl Stage {
-    fn new(
-        channels: usize,
-        filters: usize,
-        activation: Activation,
-        vb: VarBuilder,
-    ) -> Result<Self> {
-        let conv = ConvPool::new(channels, filters, KERNEL, activation, vb.pp("conv"))?;
-        let residual = |name, activation, init| {
-            Conv::new(filters, filters, KERNEL, activation, init, vb.pp(name))
-        };
-        let init = xavier(filters * KERNEL * KERNEL);
-        Ok(Self {
-            conv,
-            residual1: residual("residual1", activation, init)?,
-            residual2: residual("residual2", Activation::Linear, ZERO)?,
-            activation,
-        })
     }
 }
 
@@ -103,13 +92,14 @@ pub(super) const DEFINITION: Definition = Definition {
     layer: "residual stage",
     channels: &[32, 64, 128],
     hidden: &[128],
-    features: |config| {
-        let stages = config.channels.len();
+    build: |config, vb| {
+        let filters = &config.channels[..];
+        let stages = filters.len();
         if !(1..=MOST_STAGES).contains(&stages) {
             let problem = format!("has {stages} stages; a residual network has 1 to {MOST_STAGES}");
             return Err(ModelError::config("channels", problem));
         }
-        let [_, height, width] = config.input;
+        let [channels, height, width] = config.input;
         if height.min(width) >> stages == 0 {
             let problem = format!(
                 "is {height}×{width}: {stages} stages, each with a 2×2 pool, need at least {0}×{0}",
@@ -117,11 +107,7 @@ pub(super) const DEFINITION: Definition = Definition {
             );
             return Err(ModelError::config("input", problem));
         }
-        Ok(config.channels[stages - 1])
-    },
-    build: |config, vb| {
-        let (filters, activation) = (&config.channels, config.conv_activation);
-        let trunk = SmallResnet::new(config.input[0], filters, activation, vb)?;
-        Ok(Arc::new(trunk))
+        let trunk = SmallResnet::new(channels, filters, config.conv_activation, vb)?;
+        Ok((Arc::new(trunk), filters[stages - 1]))
     },
 };

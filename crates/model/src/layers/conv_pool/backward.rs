@@ -122,6 +122,7 @@ struct Hit<T> {
 }
 
 /// Lists of hits, all of one capacity.
+#[derive(Default)]
 struct Hits<T> {
     hits: Vec<Hit<T>>,
     counts: Vec<u32>,
@@ -129,14 +130,6 @@ struct Hits<T> {
 }
 
 impl<T: Real> Hits<T> {
-    const fn new() -> Self {
-        Self {
-            hits: Vec::new(),
-            counts: Vec::new(),
-            capacity: 0,
-        }
-    }
-
     /// Makes room, and returns each list with its count, to be written.
     fn lists_mut(
         &mut self,
@@ -166,20 +159,11 @@ impl<T: Real> Hits<T> {
 }
 
 /// Buffers of one thread.
+#[derive(Default)]
 pub(super) struct Scratch<T> {
     image: Buffer<T>,
     patches: Buffer<T>,
     hits: Hits<T>,
-}
-
-impl<T: Real> Scratch<T> {
-    pub(super) const fn new() -> Self {
-        Self {
-            image: Buffer::new(),
-            patches: Buffer::new(),
-            hits: Hits::new(),
-        }
-    }
 }
 
 /// Patches of an image are gathered where they have at most this many elements: 4 MiB of f32.
@@ -206,7 +190,7 @@ impl<'a, T: Real> Plan<'a, T> {
     pub(super) fn new(arch: Arch, g: &'a Geometry, filters: &[T]) -> Self {
         let lanes = Registers::of::<T>(arch).lanes;
         let image_taps = Taps::of_images(lanes, g);
-        let mut packed = Buffer::new();
+        let mut packed = Buffer::default();
         image_taps.pack(filters, packed.first_mut(image_taps.len()));
         let (height, width) = (g.pooled_height(), g.pooled_width());
         // A run shorter than a vector would leave some of it unused.

@@ -16,22 +16,7 @@ pub fn conv_pool_composed(
     bias: &Tensor,
     activation: Activation,
 ) -> Result<Tensor> {
-    apply(
-        &Geometry::new(x, weight, bias)?,
-        x,
-        weight,
-        bias,
-        activation,
-    )
-}
-
-pub(super) fn apply(
-    geometry: &Geometry,
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    activation: Activation,
-) -> Result<Tensor> {
+    let geometry = Geometry::new(x, weight, bias)?;
     let (n, o) = (geometry.images, geometry.filters);
     let (h, w) = (geometry.pooled_height(), geometry.pooled_width());
     let conv = x

@@ -8,6 +8,7 @@ use super::backward::{self, Backward, Plan};
 use super::forward::{self, FilterBlocks, Forward};
 use super::lanes::Real;
 use crate::Activation;
+use crate::layers::cpu_op::add_to;
 
 /// A batch is cut into this many parts at most, whatever the number of threads: each part has its
 /// own sum for the weights' gradient, and the sums are added in the order of the parts.
@@ -17,13 +18,14 @@ const PARTS: usize = 16;
 const GROUP: usize = 16;
 
 /// Buffers of one thread, which keep their size from call to call.
-pub(super) struct Scratch<T> {
+#[derive(Default)]
+pub(crate) struct Scratch<T> {
     forward: forward::Scratch<T>,
     backward: backward::Scratch<T>,
 }
 
 /// An element type with its buffers.
-pub(super) trait Buffered: Real {
+pub(crate) trait Buffered: Real {
     /// Lends this thread's buffers.
     fn with_scratch<R>(use_it: impl FnOnce(&mut Scratch<Self>) -> R) -> R;
 }
@@ -33,12 +35,7 @@ macro_rules! buffered {
         impl Buffered for $type {
             fn with_scratch<R>(use_it: impl FnOnce(&mut Scratch<Self>) -> R) -> R {
                 thread_local! {
-                    static SCRATCH: RefCell<Scratch<$type>> = const {
-                        RefCell::new(Scratch {
-                            forward: forward::Scratch::new(),
-                            backward: backward::Scratch::new(),
-                        })
-                    };
+                    static SCRATCH: RefCell<Scratch<$type>> = RefCell::default();
                 }
                 // Nothing inside hands work to rayon, so a thread never borrows it twice.
                 SCRATCH.with_borrow_mut(use_it)
@@ -84,33 +81,19 @@ pub(super) fn forward<T: Buffered>(
     (pooled, winners)
 }
 
-/// Which gradients to compute.
-#[derive(Clone, Copy)]
-pub(super) struct Wanted {
-    pub(super) x: bool,
-    pub(super) filters: bool,
-    pub(super) bias: bool,
-}
-
-/// The gradients that were wanted.
-pub(super) struct Gradients<T> {
-    pub(super) x: Option<Vec<T>>,
-    pub(super) filters: Option<Vec<T>>,
-    pub(super) bias: Option<Vec<T>>,
-}
-
+/// Which of the gradients of images, filters and bias are wanted.
 pub(super) fn backward<T: Buffered>(
     arch: Arch,
     geometry: &Geometry,
-    wanted: Wanted,
+    [x_wanted, filters_wanted, bias_wanted]: [bool; 3],
     x: &[T],
     filters: &[T],
     gradient: &[T],
     winners: &[u8],
-) -> Gradients<T> {
+) -> [Option<Vec<T>>; 3] {
     let part = geometry.images.div_ceil(PARTS);
     let (image_len, pooled_len) = (part * geometry.image_len(), part * geometry.pooled_len());
-    let mut x_gradient = wanted.x.then(|| vec![T::zero(); x.len()]);
+    let mut x_gradient = x_wanted.then(|| vec![T::zero(); x.len()]);
     let x_gradients: Vec<Option<&mut [T]>> = match &mut x_gradient {
         Some(all) => all.chunks_mut(image_len).map(Some).collect(),
         None => x.chunks(image_len).map(|_| None).collect(),
@@ -124,8 +107,8 @@ pub(super) fn backward<T: Buffered>(
     )
         .into_par_iter()
         .map(|(images, of_images, gradient, winners)| {
-            let mut of_filters = wanted.filters.then(|| vec![T::zero(); plan.filters_len()]);
-            let mut of_bias = wanted.bias.then(|| vec![T::zero(); geometry.filters]);
+            let mut of_filters = filters_wanted.then(|| vec![T::zero(); plan.filters_len()]);
+            let mut of_bias = bias_wanted.then(|| vec![T::zero(); geometry.filters]);
             T::with_scratch(|scratch| {
                 arch.dispatch(Backward {
                     plan: &plan,
@@ -142,19 +125,14 @@ pub(super) fn backward<T: Buffered>(
         })
         .collect();
     let (of_filters, of_bias): (Vec<_>, Vec<_>) = sums.into_iter().unzip();
-    Gradients {
-        x: x_gradient,
-        filters: add_in_order(of_filters).map(|sum| plan.filters_gradient(&sum)),
-        bias: add_in_order(of_bias),
-    }
+    let of_filters = add_in_order(of_filters).map(|sum| plan.filters_gradient(&sum));
+    [x_gradient, of_filters, add_in_order(of_bias)]
 }
 
 /// Adds the parts' sums in the order of the parts; `None` where no part has one.
 fn add_in_order<T: Real>(sums: Vec<Option<Vec<T>>>) -> Option<Vec<T>> {
     sums.into_iter().flatten().reduce(|mut total, sum| {
-        for (total, sum) in total.iter_mut().zip(sum) {
-            *total += sum;
-        }
+        add_to(&mut total, &sum);
         total
     })
 }
@@ -240,16 +218,11 @@ mod tests {
             &filters,
             &narrow(&case.bias),
         );
-        let all = Wanted {
-            x: true,
-            filters: true,
-            bias: true,
-        };
         let gradient = narrow(&case.gradient);
         let winners = winners.unwrap_or(&own);
-        let of = backward(level, &case.geometry, all, &x, &filters, &gradient, winners);
-        let gradients = [of.x, of.filters, of.bias].map(|g| wide(g.expect("it was wanted")));
-        let [of_x, of_filters, of_bias] = gradients;
+        let all = [true; 3];
+        let gradients = backward(level, &case.geometry, all, &x, &filters, &gradient, winners);
+        let [of_x, of_filters, of_bias] = gradients.map(|g| wide(g.expect("it was wanted")));
         (own, [wide(pooled), of_x, of_filters, of_bias])
     }
 

@@ -53,20 +53,11 @@ impl<T: Real> FilterBlocks<T> {
 }
 
 /// Buffers of one thread.
+#[derive(Default)]
 pub(super) struct Scratch<T> {
     images: Buffer<T>,
     pooled: Buffer<T>,
     winners: Buffer<T>,
-}
-
-impl<T: Real> Scratch<T> {
-    pub(super) const fn new() -> Self {
-        Self {
-            images: Buffer::new(),
-            pooled: Buffer::new(),
-            winners: Buffer::new(),
-        }
-    }
 }
 
 /// Some images' convolution, activation and pooling.

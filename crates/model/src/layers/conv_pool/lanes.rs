@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 /// The two element types of the layer, with what it needs of a processor's vectors of them.
 ///
 /// pulp names these by type; here they have one name, so that the loops are written once.
-pub(super) trait Real: WithDType + Pod {
+pub(crate) trait Real: WithDType + Pod + Default {
     /// As many elements as one instruction takes.
     type Vector<S: Simd>: Pod;
     /// A truth value for each of them.
@@ -48,14 +48,11 @@ pub(super) trait Real: WithDType + Pod {
 
 /// A buffer that keeps its size from use to use, and starts where a cache line does: a vector that
 /// lies across two lines takes twice as long to load.
+#[derive(Default)]
 pub(super) struct Buffer<T>(Vec<T>);
 
 impl<T: Real> Buffer<T> {
     const LINE: usize = 64;
-
-    pub(super) const fn new() -> Self {
-        Self(Vec::new())
-    }
 
     /// The first `len` elements, with values of an earlier use, or 0.
     pub(super) fn first_mut(&mut self, len: usize) -> &mut [T] {

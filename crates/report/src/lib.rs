@@ -148,13 +148,8 @@ fn percent(rate: f64) -> String {
 
 /// A count with commas between the thousands.
 fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+    match n / 1000 {
+        0 => n.to_string(),
+        thousands => format!("{},{:03}", count(thousands), n % 1000),
     }
-    text
 }

@@ -144,13 +144,9 @@ async fn health(State(service): State<Service>) -> impl IntoResponse {
 }
 
 async fn map(State(service): State<Service>) -> Result<Response, ApiError> {
-    match service.judge.map() {
-        Some(map) => Ok(Json(map).into_response()),
-        None => Err(ApiError::new(
-            StatusCode::NOT_FOUND,
-            "there is no map: the run folder has no embeddings.tsv and metadata.tsv",
-        )),
-    }
+    let why = "there is no map: the run folder has no embeddings.tsv and metadata.tsv";
+    let no_map = || ApiError::new(StatusCode::NOT_FOUND, why);
+    Ok(Json(service.judge.map().ok_or_else(no_map)?).into_response())
 }
 
 #[derive(Serialize)]
@@ -167,16 +163,11 @@ async fn verify(
 ) -> Result<Json<Verified>, ApiError> {
     let mut upload = Upload::read(&service, request, 2).await?;
     upload.pictures.sort();
-    let names: Vec<&str> = upload
-        .pictures
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let names = upload.pictures.iter().map(|(name, _)| name.as_str());
+    let names: Vec<&str> = names.collect();
     if names != ["a", "b"] {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            format!("send two pictures, as the fields a and b; the request has {names:?}"),
-        ));
+        let why = format!("send two pictures, as the fields a and b; the request has {names:?}");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, why));
     }
     let verified = service.ask(move |judge| {
         let mut seen = judge.embed(&upload.pictures)?.into_iter();

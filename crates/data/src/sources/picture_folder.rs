@@ -191,7 +191,12 @@ impl Listing {
     ) -> Result<(LabelledImages, Vec<bool>), DataError> {
         let shape = options.shape;
         let count = self.files.len();
-        let mut pixels = Pixels::new(options.store, (count as u64) * shape.values() as u64)?;
+        let on_disk = match options.store {
+            Store::Auto => count as u64 * shape.values() as u64 > MOST_IN_MEMORY,
+            store => store == Store::Disk,
+        };
+        let mut disk = on_disk.then(PixelFile::new).transpose()?;
+        let mut pixels = Vec::new();
         let (mut labels, mut tested, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         let mut pictures = 0;
         (options.progress)(0, count);
@@ -203,7 +208,10 @@ impl Listing {
             for (file, read) in files.iter().zip(read) {
                 match read {
                     Ok(picture) => {
-                        pixels.append(&picture.pixels)?;
+                        match &mut disk {
+                            Some(file) => file.append(&picture.pixels)?,
+                            None => pixels.extend(picture.pixels),
+                        }
                         labels.push(file.class);
                         tested.push(file.tested);
                     }
@@ -234,51 +242,11 @@ impl Listing {
                 notes.push(format!("the class {name} has no picture"));
             }
         }
-        Ok((pixels.finish(shape, labels, self.classes)?, tested))
-    }
-}
-
-enum Pixels {
-    Memory(Vec<u8>),
-    Disk(PixelFile),
-}
-
-impl Pixels {
-    fn new(store: Store, bytes: u64) -> Result<Self, DataError> {
-        let disk = match store {
-            Store::Auto => bytes > MOST_IN_MEMORY,
-            Store::Memory => false,
-            Store::Disk => true,
+        let images = match disk {
+            Some(file) => LabelledImages::mapped(shape, file.finish()?, labels, self.classes),
+            None => LabelledImages::new(shape, pixels, labels, self.classes)?,
         };
-        Ok(match disk {
-            true => Self::Disk(PixelFile::new()?),
-            false => Self::Memory(Vec::new()),
-        })
-    }
-
-    fn append(&mut self, image: &[u8]) -> Result<(), DataError> {
-        match self {
-            Self::Memory(pixels) => pixels.extend_from_slice(image),
-            Self::Disk(file) => file.append(image)?,
-        }
-        Ok(())
-    }
-
-    fn finish(
-        self,
-        shape: ImageShape,
-        labels: Vec<u32>,
-        classes: Vec<String>,
-    ) -> Result<LabelledImages, DataError> {
-        match self {
-            Self::Memory(pixels) => LabelledImages::new(shape, pixels, labels, classes),
-            Self::Disk(file) => Ok(LabelledImages::mapped(
-                shape,
-                file.finish()?,
-                labels,
-                classes,
-            )),
-        }
+        Ok((images, tested))
     }
 }
 

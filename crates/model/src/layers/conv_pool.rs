@@ -149,7 +149,7 @@ impl Geometry {
             ));
         }
         if bias.dims() != [filters] {
-            return Err(ModelError::shape("bias", &format!("({filters},)"), bias));
+            return Err(ModelError::shape("bias", format!("({filters},)"), bias));
         }
         if !matches!(x.dtype(), DType::F32 | DType::F64) {
             return Err(ModelError::dtype("x", "f32 or f64", x.dtype()));
@@ -179,11 +179,11 @@ impl Geometry {
     }
 
     fn pooled_height(&self) -> usize {
-        (self.height - self.kernel[0] + 1) / 2
+        (self.height - self.kernel[0]).div_ceil(2)
     }
 
     fn pooled_width(&self) -> usize {
-        (self.width - self.kernel[1] + 1) / 2
+        (self.width - self.kernel[1]).div_ceil(2)
     }
 
     /// Elements of one input image.

@@ -31,6 +31,9 @@ pub(crate) trait TrunkModule: Module + Debug + Send + Sync {}
 
 impl<M: Module + Debug + Send + Sync> TrunkModule for M {}
 
+/// A trunk that was made, and the number of its features.
+pub(crate) type Built = (Arc<dyn TrunkModule>, usize);
+
 /// What the network and its settings have to know of a trunk.
 pub(crate) struct Definition {
     /// What people call one of the layers that `channels` counts.
@@ -40,7 +43,7 @@ pub(crate) struct Definition {
     /// Units of the fully connected layers behind it, where nothing else is said.
     pub hidden: &'static [usize],
     /// Checks a configuration and makes its trunk; and how many features that makes of an image.
-    pub build: fn(&NetworkConfig, VarBuilder) -> Result<(Arc<dyn TrunkModule>, usize)>,
+    pub build: fn(&NetworkConfig, VarBuilder) -> Result<Built>,
 }
 
 impl Trunk {

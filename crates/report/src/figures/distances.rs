@@ -15,12 +15,12 @@ const BINS: usize = 60;
 /// Both histograms, with threshold and margin.
 pub fn figure(report: &Report) -> Result<Figure> {
     let end = far_end(report);
-    let (alike, unlike) = (report.distances_of(true), report.distances_of(false));
-    let similar = histogram(&alike, end);
-    let dissimilar = histogram(&unlike, end);
-    let top = similar
+    let (similar, dissimilar) = (report.distances_of(true), report.distances_of(false));
+    let similar_shares = histogram(&similar, end);
+    let dissimilar_shares = histogram(&dissimilar, end);
+    let top = similar_shares
         .iter()
-        .chain(&dissimilar)
+        .chain(&dissimilar_shares)
         .copied()
         .fold(0.0, f64::max);
     let top = if top > 0.0 { top * 1.05 } else { 1.0 };
@@ -35,17 +35,17 @@ pub fn figure(report: &Report) -> Result<Figure> {
             .count();
         percent(n as f64 / distances.len().max(1) as f64)
     };
-    let missed = wrong(&alike, &|d| d > report.threshold);
-    let accepted = wrong(&unlike, &|d| d <= report.threshold);
+    let missed = wrong(&similar, &|d| d > report.threshold);
+    let accepted = wrong(&dissimilar, &|d| d <= report.threshold);
     let description = format!(
         "Histogram of the distances of {} similar and {} dissimilar pairs. At the threshold {:.3}, \
          {missed} of the similar pairs lie above and {accepted} of the dissimilar pairs below.",
-        count(alike.len()),
-        count(unlike.len()),
+        count(similar.len()),
+        count(dissimilar.len()),
         report.threshold,
     );
     let svg = chart::draw(&description, x, y, |canvas| {
-        for (shares, ink) in [(&dissimilar, VERMILION), (&similar, BLUE)] {
+        for (shares, ink) in [(&dissimilar_shares, VERMILION), (&similar_shares, BLUE)] {
             canvas.draw_series(
                 AreaSeries::new(steps(shares, end), 0.0, ink.rgb().mix(0.35))
                     .border_style(chart::line(ink, 1.5, 1.0)),
@@ -85,8 +85,8 @@ pub fn figure(report: &Report) -> Result<Figure> {
         heading: "Distances of the test pairs",
         charts: vec![svg],
         keys: vec![
-            kind(BLUE, "similar", alike.len()),
-            kind(VERMILION, "dissimilar", unlike.len()),
+            kind(BLUE, "similar", similar.len()),
+            kind(VERMILION, "dissimilar", dissimilar.len()),
             Key {
                 mark: Mark::Line(TEXT),
                 text: format!("threshold {:.3}", report.threshold),
@@ -104,9 +104,9 @@ pub fn figure(report: &Report) -> Result<Figure> {
         table: Table::new(
             "distances",
             ["from", "to", "similar", "dissimilar"],
-            similar
+            similar_shares
                 .iter()
-                .zip(&dissimilar)
+                .zip(&dissimilar_shares)
                 .enumerate()
                 .map(|(bin, shares)| {
                     let edge = |bin: usize| (bin as f64 * end / BINS as f64).to_string();

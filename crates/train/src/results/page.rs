@@ -61,26 +61,21 @@ fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(&'stati
     let count = |set: &str| summary.images.get(set).copied().unwrap_or_default();
     let net = &config.net;
     let layer = net.trunk.layer();
-    let layers: Vec<String> = net
+    let filters = net
         .channels
         .iter()
-        .map(|filters| format!("{layer} {filters}"))
-        .chain(
-            net.hidden
-                .iter()
-                .map(|hidden| format!("fc {}", hidden.units)),
-        )
-        .collect();
-    let held_out = match &config.data.hold_out_classes[..] {
-        [] => None,
-        names => Some((
-            "classes",
-            format!(
-                "all figures and charts are of {}, which it was not trained on",
-                names.join(", ")
-            ),
-        )),
-    };
+        .map(|filters| format!("{layer} {filters}"));
+    let units = net
+        .hidden
+        .iter()
+        .map(|hidden| format!("fc {}", hidden.units));
+    let layers: Vec<String> = filters.chain(units).collect();
+    let held_out = &config.data.hold_out_classes;
+    let held_out = (!held_out.is_empty()).then(|| {
+        let names = held_out.join(", ");
+        let note = format!("all figures and charts are of {names}, which it was not trained on");
+        ("classes", note)
+    });
     let facts = vec![
         ("data", summary.data.clone()),
         (

@@ -29,18 +29,17 @@ impl Environment {
             ("cudnn", cfg!(feature = "cudnn")),
             ("nccl", cfg!(feature = "nccl")),
         ];
+        let features = features.into_iter();
         Self {
             step,
             version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("TRAIN_COMMIT"),
             features: features
-                .into_iter()
                 .filter_map(|(name, on)| on.then_some(name))
                 .collect(),
-            profile: if cfg!(debug_assertions) {
-                "dev"
-            } else {
-                "release"
+            profile: match cfg!(debug_assertions) {
+                true => "dev",
+                false => "release",
             },
             os: std::env::consts::OS,
             cpu: cpu(),

@@ -8,6 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Voice, tell};
 
+/// Between two lines.
+const A_LINE: Duration = Duration::from_secs(1);
+
 /// The progress of reading pictures, where there is a terminal to see it on.
 pub fn reading_bar(voice: Voice) -> Result<ProgressBar> {
     if voice != Voice::People || !std::io::stderr().is_terminal() {
@@ -19,17 +22,14 @@ pub fn reading_bar(voice: Voice) -> Result<ProgressBar> {
 
 /// The progress of a run's steps.
 pub struct StepProgress {
-    shown: Shown,
+    /// Hidden where there is no terminal.
+    bar: ProgressBar,
+    /// When the last line was written, where lines are wanted.
+    last_line: Option<Instant>,
     steps: u64,
     per_step: (usize, &'static str),
     started: Instant,
     first: u64,
-}
-
-enum Shown {
-    Bar(ProgressBar),
-    Lines { last: Instant },
-    Nothing,
 }
 
 impl StepProgress {
@@ -40,21 +40,18 @@ impl StepProgress {
         steps: u64,
         per_step: (usize, &'static str),
     ) -> Result<Self> {
-        let shown = if voice != Voice::People {
-            Shown::Nothing
-        } else if std::io::stderr().is_terminal() {
-            let style = "{bar:32} {pos}/{len} steps  {msg}  {eta} left";
-            let bar = ProgressBar::new(steps).with_style(ProgressStyle::with_template(style)?);
-            bar.set_position(first);
-            bar.reset_eta();
-            Shown::Bar(bar)
-        } else {
-            Shown::Lines {
-                last: Instant::now(),
-            }
+        let (people, terminal) = (voice == Voice::People, std::io::stderr().is_terminal());
+        let bar = match people && terminal {
+            true => ProgressBar::new(steps),
+            false => ProgressBar::hidden(),
         };
+        let style = "{bar:32} {pos}/{len} steps  {msg}  {eta} left";
+        let bar = bar.with_style(ProgressStyle::with_template(style)?);
+        bar.set_position(first);
+        bar.reset_eta();
         Ok(Self {
-            shown,
+            bar,
+            last_line: (people && !terminal).then(Instant::now),
             steps,
             per_step,
             started: Instant::now(),
@@ -67,30 +64,24 @@ impl StepProgress {
         let elapsed = self.started.elapsed().as_secs_f64();
         let rate = (step - self.first) as f64 / elapsed.max(1e-9);
         let (per_step, unit) = self.per_step;
-        let seen = rate * per_step as f64;
-        match &mut self.shown {
-            Shown::Bar(bar) => {
-                bar.set_position(step);
-                bar.set_message(format!("loss {loss:.4}  {seen:.0} {unit}/s"));
-            }
-            Shown::Lines { last } => {
-                if last.elapsed() >= Duration::from_secs(1) {
-                    *last = Instant::now();
-                    let left = (self.steps - step) as f64 / rate;
-                    tell(format_args!(
-                        "step {step}/{}  loss {loss:.4}  {seen:.0} {unit}/s  {left:.0} s left",
-                        self.steps
-                    ));
-                }
-            }
-            Shown::Nothing => {}
+        let news = format!("loss {loss:.4}  {:.0} {unit}/s", rate * per_step as f64);
+        if let Some(last) = self
+            .last_line
+            .as_mut()
+            .filter(|last| last.elapsed() >= A_LINE)
+        {
+            *last = Instant::now();
+            let (steps, left) = (self.steps, (self.steps - step) as f64 / rate);
+            tell(format_args!(
+                "step {step}/{steps}  {news}  {left:.0} s left"
+            ));
         }
+        self.bar.set_position(step);
+        self.bar.set_message(news);
     }
 
     /// Takes the bar off the terminal.
     pub fn finish(&self) {
-        if let Shown::Bar(bar) = &self.shown {
-            bar.finish_and_clear();
-        }
+        self.bar.finish_and_clear();
     }
 }

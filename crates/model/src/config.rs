@@ -37,8 +37,8 @@ pub struct NetworkConfig {
     pub hidden: Vec<Hidden>,
     /// Dimensions of the embedding, a linear layer.
     pub embedding: usize,
-    /// Whether an embedding is divided by its Euclidean length; absent from files where it is not.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Whether an embedding is divided by its Euclidean length; absent from model files where it is not.
+    #[serde(default)]
     pub normalised: bool,
 }
 

@@ -87,7 +87,8 @@ impl ModelFile {
             ("format_version", FORMAT_VERSION.into()),
             ("producer", "siamese network in Rust, on candle".into()),
             ("version", self.version.clone()),
-            ("net", json(c)),
+            // Older files, which have no such key, keep their bytes.
+            ("net", json(c).replace(r#","normalised":false"#, "")),
             ("input", json(&c.input)),
             ("embedding", json(&c.embedding)),
             ("normalisation", json(&self.preprocessing)),

@@ -294,6 +294,18 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_that_is_written_has_every_setting_and_no_other() {
+        for preset in [Preset::Default, Preset::Caffe] {
+            let written = start_of(preset).to_toml().unwrap();
+            let written = leaves(&written.parse().unwrap()).into_keys();
+            let declared = RunConfig::settings().into_iter().map(|setting| setting.key);
+            let mut declared: Vec<String> = declared.collect();
+            declared.sort();
+            assert_eq!(Vec::from_iter(written), declared);
+        }
+    }
+
+    #[test]
     fn settings_are_laid_over_the_preset() {
         let config = layers()
             .assignment("optimiser.learning_rate=2e-3")

@@ -9,6 +9,17 @@ pub(crate) use split::{hold_out, split_classes};
 
 use crate::LabelledImages;
 
+/// What an image is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// To train on.
+    Train,
+    /// To choose the threshold on.
+    Validation,
+    /// To test on.
+    Test,
+}
+
 /// Images to train on, to choose a threshold on, and to test on.
 #[derive(Clone, Debug)]
 pub struct Dataset {

@@ -1,16 +1,17 @@
 //! A folder of pictures, one sub-folder a class.
 
+mod listing;
+
 use std::error::Error;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::ImageFormat;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Form, Loaded, Source, check_folder};
-use crate::dataset::hold_out;
+use self::listing::Listing;
+use super::{Form, Loaded, Source};
+use crate::dataset::{Part, hold_out};
 use crate::pixel_file::PixelFile;
 use crate::{
     DataError, Framing, ImageShape, LabelledImages, PictureProblem, Purpose, read_picture, stream,
@@ -97,9 +98,9 @@ pub fn picture_folder(
     let mut notes = Vec::new();
     let listing = Listing::of(folder, &mut notes)?;
     let split = listing.split;
-    let (images, tested) = listing.read(folder, options, &mut notes)?;
+    let (images, parts) = listing.read(folder, options, &mut notes)?;
     let (train, test) = match split {
-        true => (0..images.len()).partition(|&i| !tested[i]),
+        true => (0..images.len()).partition(|&i| parts[i] != Some(Part::Test)),
         false => {
             let mut rng = stream(seed, Purpose::TestSplit, 0);
             hold_out(images.labels(), options.test, "test", &mut rng)?
@@ -112,83 +113,14 @@ pub fn picture_folder(
     })
 }
 
-/// The files that may be pictures.
-struct Listing {
-    classes: Vec<String>,
-    files: Vec<Entry>,
-    /// Whether the folder has `train` and `test`.
-    split: bool,
-}
-
-struct Entry {
-    path: PathBuf,
-    class: u32,
-    tested: bool,
-}
-
 impl Listing {
-    fn of(folder: &Path, notes: &mut Vec<String>) -> Result<Self, DataError> {
-        check_folder(folder)?;
-        let top = sub_folders(folder, notes)?;
-        let is_split = |(name, _): &(String, PathBuf)| name == "train" || name == "test";
-        let split = top.iter().filter(|entry| is_split(entry)).count() == 2;
-        if split && let Some((other, _)) = top.iter().find(|entry| !is_split(entry)) {
-            let problem = format!(
-                "has the sub-folders train and test, which make a split, next to `{other}`, which would be a class; remove one or the other"
-            );
-            return Err(DataError::format(folder, problem));
-        }
-        // (class, its folder, whether it is tested on)
-        let mut folders = Vec::new();
-        for (name, path) in top {
-            if split {
-                let classes = sub_folders(&path, notes)?.into_iter();
-                folders.extend(classes.map(|(class, path)| (class, path, name == "test")));
-            } else {
-                folders.push((name, path, false));
-            }
-        }
-        if folders.is_empty() {
-            let problem =
-                "has no sub-folders; a folder of pictures has one for each class, named after it";
-            return Err(DataError::format(folder, problem));
-        }
-        let mut classes: Vec<String> = folders.iter().map(|(class, ..)| class.clone()).collect();
-        classes.sort_unstable();
-        classes.dedup();
-        let mut files = Vec::new();
-        for (class, path, tested) in folders {
-            // The class is among them.
-            let class = classes.binary_search(&class).unwrap_or_default() as u32;
-            for path in entries(&path)? {
-                if path.is_dir() {
-                    notes.push(format!(
-                        "{} is a folder within a class; nothing in it is read",
-                        path.display()
-                    ));
-                } else {
-                    files.push(Entry {
-                        path,
-                        class,
-                        tested,
-                    });
-                }
-            }
-        }
-        Ok(Self {
-            classes,
-            files,
-            split,
-        })
-    }
-
-    /// The pictures, and whether each is of `test`.
+    /// The pictures, and the part of each.
     fn read(
         self,
         folder: &Path,
         options: &FolderOptions,
         notes: &mut Vec<String>,
-    ) -> Result<(LabelledImages, Vec<bool>), DataError> {
+    ) -> Result<(LabelledImages, Vec<Option<Part>>), DataError> {
         let shape = options.shape;
         let count = self.files.len();
         let on_disk = match options.store {
@@ -197,7 +129,7 @@ impl Listing {
         };
         let mut disk = on_disk.then(PixelFile::new).transpose()?;
         let mut pixels = Vec::new();
-        let (mut labels, mut tested, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut labels, mut parts, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         let mut pictures = 0;
         (options.progress)(0, count);
         for (chunk, files) in self.files.chunks(AT_ONCE).enumerate() {
@@ -213,7 +145,7 @@ impl Listing {
                             None => pixels.extend(picture.pixels),
                         }
                         labels.push(file.class);
-                        tested.push(file.tested);
+                        parts.push(file.part);
                     }
                     Err(DataError::Picture {
                         problem: PictureProblem::Unreadable,
@@ -246,46 +178,8 @@ impl Listing {
             Some(file) => LabelledImages::mapped(shape, file.finish()?, labels, self.classes),
             None => LabelledImages::new(shape, pixels, labels, self.classes)?,
         };
-        Ok((images, tested))
+        Ok((images, parts))
     }
-}
-
-/// Name and path of each folder in `folder`, with a note of each file there.
-fn sub_folders(
-    folder: &Path,
-    notes: &mut Vec<String>,
-) -> Result<Vec<(String, PathBuf)>, DataError> {
-    let mut folders = Vec::new();
-    for path in entries(folder)? {
-        if !path.is_dir() {
-            notes.push(format!("{} is not in a class", path.display()));
-            continue;
-        }
-        match path.file_name().and_then(|name| name.to_str()) {
-            Some(name) => folders.push((name.to_string(), path)),
-            None => {
-                let problem = "has a name that is not UTF-8; a class needs one that is";
-                return Err(DataError::format(&path, problem));
-            }
-        }
-    }
-    Ok(folders)
-}
-
-/// Paths of what is in `folder` and not hidden, in the order of their names.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let list = || -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
-    };
-    let mut paths = list().map_err(DataError::read(folder))?;
-    paths.retain(|path| {
-        path.file_name()
-            .is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
-    });
-    paths.sort_unstable();
-    Ok(paths)
 }
 
 /// An error with its causes, in one line.

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::pixel_file::MappedPixels;
 use crate::{DataError, Size};
@@ -83,6 +86,9 @@ pub struct LabelledImages {
     pixels: Pixels,
     labels: Vec<u32>,
     classes: Vec<String>,
+    /// (N,): the place of each image in its source.
+    places: Vec<u32>,
+    origin: Origin,
 }
 
 /// Where the pixels are.
@@ -90,12 +96,26 @@ pub struct LabelledImages {
 enum Pixels {
     /// (N, C, H, W) in memory.
     Memory(Vec<u8>),
-    /// In a file, shared with other sets of images.
-    Mapped {
-        file: MappedPixels,
-        /// (N,): the place of each image among the file's.
-        places: Vec<usize>,
-    },
+    /// In a file, shared with other sets of images, at the images' places.
+    Mapped(MappedPixels),
+}
+
+/// What the places of images in their source are.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// Numbers in one file, called this.
+    File(&'static str),
+    /// Files of their own.
+    Files(Arc<[ImageFile]>),
+}
+
+/// A file that holds one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFile {
+    /// Its path within the source's folder, with `/`.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub content: [u8; 32],
 }
 
 impl PartialEq for LabelledImages {
@@ -137,8 +157,10 @@ impl LabelledImages {
         Ok(Self {
             shape,
             pixels: Pixels::Memory(pixels),
+            places: (0..).take(labels.len()).collect(),
             labels,
             classes,
+            origin: Origin::File("images"),
         })
     }
 
@@ -149,13 +171,26 @@ impl LabelledImages {
         labels: Vec<u32>,
         classes: Vec<String>,
     ) -> Self {
-        let places = (0..labels.len()).collect();
         Self {
             shape,
-            pixels: Pixels::Mapped { file, places },
+            pixels: Pixels::Mapped(file),
+            places: (0..).take(labels.len()).collect(),
             labels,
             classes,
+            origin: Origin::File("images"),
         }
+    }
+
+    /// The same, all from one file, called `file`.
+    pub(crate) fn in_file(self, file: &'static str) -> Self {
+        let origin = Origin::File(file);
+        Self { origin, ..self }
+    }
+
+    /// The same, each from a file of its own: one for every place.
+    pub(crate) fn in_files(self, files: Vec<ImageFile>) -> Self {
+        let origin = Origin::Files(files.into());
+        Self { origin, ..self }
     }
 
     /// Number of images, N.
@@ -181,7 +216,7 @@ impl LabelledImages {
         let values = self.shape.values();
         let (pixels, place) = match &self.pixels {
             Pixels::Memory(pixels) => (pixels.as_slice(), i),
-            Pixels::Mapped { file, places } => (file.bytes(), places[i]),
+            Pixels::Mapped(file) => (file.bytes(), self.places[i] as usize),
         };
         &pixels[place * values..(place + 1) * values]
     }
@@ -190,7 +225,7 @@ impl LabelledImages {
     pub fn pixels(&self) -> Cow<'_, [u8]> {
         match &self.pixels {
             Pixels::Memory(pixels) => pixels.into(),
-            Pixels::Mapped { .. } => (0..self.len())
+            Pixels::Mapped(_) => (0..self.len())
                 .flat_map(|i| self.image(i))
                 .copied()
                 .collect(),
@@ -205,6 +240,36 @@ impl LabelledImages {
     /// The classes' names.
     pub fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    /// Where image `i` comes from: its file's path within the source's folder, or its number in the
+    /// source's file, as `train/17`.
+    ///
+    /// # Panics
+    /// If `i` is not below [`len`](Self::len).
+    pub fn name(&self, i: usize) -> Cow<'_, str> {
+        let place = self.places[i];
+        match &self.origin {
+            Origin::File(file) => format!("{file}/{place}").into(),
+            Origin::Files(files) => (&files[place as usize].name).into(),
+        }
+    }
+
+    /// SHA-256 of image `i`'s file; `None` if it shares one with others.
+    ///
+    /// # Panics
+    /// If `i` is not below [`len`](Self::len).
+    pub fn content(&self, i: usize) -> Option<&[u8; 32]> {
+        match &self.origin {
+            Origin::File(_) => None,
+            Origin::Files(files) => Some(&files[self.places[i] as usize].content),
+        }
+    }
+
+    /// (N,): a hash of each image's pixels, equal where all pixels are equal.
+    pub fn pixel_hashes(&self) -> Vec<u64> {
+        let hash = |i| first_8(&Sha256::digest(self.image(i)));
+        (0..self.len()).into_par_iter().map(hash).collect()
     }
 
     /// Images of each class.
@@ -230,18 +295,23 @@ impl LabelledImages {
                 }
                 Pixels::Memory(pixels)
             }
-            Pixels::Mapped { file, places } => Pixels::Mapped {
-                file: file.clone(),
-                places: indices.iter().map(|&i| places[i]).collect(),
-            },
+            Pixels::Mapped(file) => Pixels::Mapped(file.clone()),
         };
         Self {
             shape: self.shape,
             pixels,
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             classes: self.classes.clone(),
+            places: indices.iter().map(|&i| self.places[i]).collect(),
+            origin: self.origin.clone(),
         }
     }
+}
+
+/// A hash's first eight bytes, as a number.
+pub(crate) fn first_8(hash: &[u8]) -> u64 {
+    let bytes = hash.iter().take(8);
+    bytes.fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
 /// The images of each class that has any, in ascending order, classes in ascending order of their

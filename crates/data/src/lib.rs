@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod images;
 mod loader;
+mod manifest;
 mod picture;
 mod pixel_file;
 mod random;
@@ -21,10 +22,12 @@ mod samplers;
 mod sources;
 mod transform;
 
-pub use dataset::Dataset;
+pub use dataset::{Dataset, Part, SplitBy, SplitOptions};
 pub use error::{DataError, PictureProblem};
-pub use images::{ImageShape, LabelledImages};
+pub use images::{ImageFile, ImageShape, LabelledImages};
 pub use loader::{Batch, Loader, Prefetch, batch_of, input_of};
+pub use manifest::{DataChanges, ImageRecord, Manifest};
+pub(crate) use picture::read_picture_hashed;
 pub use picture::{
     Framing, Picture, Size, Treatment, is_picture_name, picture_from_bytes, read_picture,
 };

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use data::{
-    DataError, FolderOptions, Framing, ImageShape, Loaded, Store, picture_folder, read_picture,
+    DataError, FolderOptions, Framing, ImageShape, Loaded, Part, Store, picture_folder,
+    read_picture,
 };
 use image::{DynamicImage, GrayImage, ImageEncoder, Rgb, RgbImage};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 const SHAPE: ImageShape = ImageShape {
@@ -47,11 +49,11 @@ fn three_classes(root: &Path) {
 }
 
 fn read(root: &Path, options: &FolderOptions) -> Loaded {
-    picture_folder(root, 1, options).unwrap()
+    picture_folder(root, options).unwrap()
 }
 
 fn fault(root: &Path) -> DataError {
-    picture_folder(root, 1, &options()).unwrap_err()
+    picture_folder(root, &options()).unwrap_err()
 }
 
 /// Asserts that a folder is refused for its layout, with these words.
@@ -64,7 +66,7 @@ fn assert_refused(root: &Path, words: &str) {
 }
 
 #[test]
-fn each_class_gives_its_share_to_the_test_and_the_seed_chooses() {
+fn every_picture_is_read_in_order_and_known_by_its_file() {
     let root = folder();
     three_classes(root.path());
     let (first, last) = (Cell::new(None), Cell::new((0, 0)));
@@ -80,20 +82,24 @@ fn each_class_gives_its_share_to_the_test_and_the_seed_chooses() {
         },
     );
     assert_eq!((first.get(), last.get()), (Some((0, 35)), (35, 35)));
-    assert_eq!(one.train.classes(), ["a", "b", "c"]);
-    assert_eq!(one.train.class_counts(), [8, 16, 4]);
-    assert_eq!(one.test.class_counts(), [2, 4, 1]);
+    assert_eq!(one.images.classes(), ["a", "b", "c"]);
+    assert_eq!(one.images.class_counts(), [10, 20, 5]);
+    assert_eq!(one.given, [None; 35]);
     assert!(one.notes.is_empty(), "{:?}", one.notes);
-    let mut numbers: Vec<u8> = (0..28)
-        .map(|i| one.train.image(i)[0])
-        .chain((0..7).map(|i| one.test.image(i)[0]))
-        .collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, Vec::from_iter(0..35));
-    let again = read(root.path(), &options());
-    assert_eq!(again.test, one.test);
-    let other = picture_folder(root.path(), 2, &options()).unwrap();
-    assert_ne!(other.test, one.test);
+    let numbers: Vec<u8> = (0..35).map(|i| one.images.image(i)[0]).collect();
+    assert_eq!(
+        numbers,
+        [
+            Vec::from_iter(20..30),
+            Vec::from_iter(0..20),
+            Vec::from_iter(30..35)
+        ]
+        .concat()
+    );
+    assert_eq!(one.images.name(10), "b/00.png");
+    let file = fs::read(root.path().join("b/00.png")).unwrap();
+    let expected: [u8; 32] = Sha256::digest(&file).into();
+    assert_eq!(one.images.content(10), Some(&expected));
 }
 
 #[test]
@@ -101,12 +107,14 @@ fn a_file_of_pixels_holds_the_same_images_as_memory() {
     let root = folder();
     three_classes(root.path());
     let [memory, disk] = [Store::Memory, Store::Disk]
-        .map(|store| read(root.path(), &FolderOptions { store, ..options() }));
-    assert_eq!(memory.train, disk.train);
-    assert_eq!(memory.test, disk.test);
-    assert_eq!(memory.train.pixels(), disk.train.pixels());
-    let [memory, disk] = [memory, disk].map(|read| read.train.select(&[5, 0, 5]));
+        .map(|store| read(root.path(), &FolderOptions { store, ..options() }).images);
     assert_eq!(memory, disk);
+    assert_eq!(memory.pixels(), disk.pixels());
+    assert_eq!(memory.pixel_hashes(), disk.pixel_hashes());
+    let [memory, disk] = [memory, disk].map(|images| images.select(&[5, 0, 5]));
+    assert_eq!(memory, disk);
+    assert_eq!(memory.name(0), "a/05.png");
+    assert_eq!(disk.name(0), "a/05.png");
     assert_ne!(disk, disk.select(&[1, 0, 2]));
 }
 
@@ -123,10 +131,17 @@ fn train_and_test_are_taken_as_the_split() {
         save(root.path().join(path), number);
     }
     let read = read(root.path(), &options());
-    assert_eq!(read.train.classes(), ["x", "y", "z"]);
-    assert_eq!(read.train.labels(), [0, 0, 1]);
-    assert_eq!(read.test.labels(), [1, 2]);
-    assert_eq!([read.test.image(0)[0], read.test.image(1)[0]], [4, 5]);
+    assert_eq!(read.images.classes(), ["x", "y", "z"]);
+    let parts: Vec<(String, Option<Part>)> = (0..5)
+        .map(|i| (read.images.name(i).into_owned(), read.given[i]))
+        .collect();
+    for (name, part) in parts {
+        let expected = match name.starts_with("test/") {
+            true => Part::Test,
+            false => Part::Train,
+        };
+        assert_eq!(part, Some(expected), "{name}");
+    }
 
     save(root.path().join("other/1.png"), 6);
     assert_refused(
@@ -183,7 +198,7 @@ fn corrupt_pictures_are_all_listed_and_left_out_where_asked() {
             ..options()
         },
     );
-    assert_eq!(read.train.len() + read.test.len(), 36);
+    assert_eq!(read.images.len(), 36);
     for named in [
         "cut.png",
         "empty.jpg",
@@ -213,15 +228,7 @@ fn a_folder_of_another_layout_is_refused() {
     fs::create_dir(root.path().join("class")).unwrap();
     assert_refused(root.path(), "has no picture that can be read");
     save(root.path().join("class/1.png"), 1);
-    for test in [0.0, 1.0, f64::NAN] {
-        let wrong = FolderOptions { test, ..options() };
-        let result = picture_folder(root.path(), 1, &wrong);
-        assert!(matches!(
-            result,
-            Err(DataError::Setting { name: "test", .. })
-        ));
-    }
-    assert_eq!(read(root.path(), &options()).test.len(), 0);
+    assert_eq!(read(root.path(), &options()).images.len(), 1);
 }
 
 #[cfg(unix)]

@@ -157,6 +157,27 @@ impl Network {
         &self.parameters
     }
 
+    /// Takes the values of those parameters of `other` that have the name and the shape of one of this
+    /// network's. Returns the names of this network's that keep their own.
+    ///
+    /// # Errors
+    /// Whatever candle reports for the device.
+    pub fn take_from(&self, other: &Self) -> Result<Vec<&str>> {
+        let mut kept = Vec::new();
+        for own in &self.parameters {
+            let mut theirs = other.parameters.iter();
+            let theirs = theirs.find(|p| p.name == own.name && p.var.shape() == own.var.shape());
+            match theirs {
+                Some(theirs) => {
+                    let values = theirs.var.to_dtype(own.var.dtype())?;
+                    own.var.set(&values.to_device(own.var.device())?)?;
+                }
+                None => kept.push(own.name.as_str()),
+            }
+        }
+        Ok(kept)
+    }
+
     /// Where the parameters are, all of them.
     pub fn device(&self) -> &Device {
         self.parameters[0].var.device()

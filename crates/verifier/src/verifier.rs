@@ -130,6 +130,11 @@ impl Verifier {
         &self.file
     }
 
+    /// What makes network input of an image's pixels.
+    pub fn transform(&self) -> &Compose {
+        &self.transform
+    }
+
     /// The ROC of the pairs that the model was calibrated on; `None` for a model file of format 1.0.
     pub fn calibration(&self) -> Option<&Roc> {
         self.roc.as_ref()
@@ -201,7 +206,8 @@ impl Verifier {
         Ok(picture_from_bytes(bytes, name, self.shape, self.framing())?)
     }
 
-    fn framing(&self) -> Framing {
+    /// How pictures are framed for the network.
+    pub fn framing(&self) -> Framing {
         self.file.preprocessing.ink_side.into()
     }
 

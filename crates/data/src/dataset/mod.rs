@@ -1,23 +1,93 @@
 //! A source's images, divided into those to train on, to choose a threshold on and to test on.
 
-mod open_set;
+mod assign;
+mod copies;
+mod inspect;
 mod split;
+mod steady;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub(crate) use split::{hold_out, split_classes};
 
-use crate::LabelledImages;
+use crate::manifest::Manifest;
+use crate::sources::Loaded;
+use crate::{DataError, LabelledImages};
 
-/// What an image is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What an image is used for. Of two copies of an image the smaller part counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// To train on.
     Train,
+    /// Was trained on, or the threshold was chosen on it, and is no longer in the data.
+    Past,
     /// To choose the threshold on.
     Validation,
+    /// Nothing: it is a copy of another, or of a class that has no use.
+    Unused,
+    /// To test on, though its class is trained on, where others are not.
+    ClosedTest,
     /// To test on.
     Test,
+}
+
+impl Part {
+    /// Whether a network, or its threshold, depends on such an image.
+    pub fn is_used(self) -> bool {
+        matches!(self, Self::Train | Self::Past | Self::Validation)
+    }
+}
+
+/// How images without a split of their own are divided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitBy {
+    /// By classes where a dozen have two images, or classes are too small to be divided; else by
+    /// images.
+    #[default]
+    Auto,
+    /// Images of each class are held out.
+    Images,
+    /// Whole classes are held out, so that they are new to the network.
+    Classes,
+}
+
+/// How a data set is divided.
+#[derive(Clone, Copy, Debug)]
+pub struct SplitOptions<'a> {
+    /// Chooses what is held out.
+    pub seed: u64,
+    /// By what.
+    pub by: SplitBy,
+    /// Fraction of the images, or of the classes, to test on, where the source has no test images; 0
+    /// for none.
+    pub test: f64,
+    /// Fraction of what is left to choose the threshold on.
+    pub validation: f64,
+    /// Classes to test on and never train on: names, or patterns with `*`, `?` and `[…]`.
+    pub hold_out: &'a [String],
+    /// What the images were used for before; they keep their parts.
+    pub before: Option<&'a Manifest>,
+    /// Whether to test on all images that the source does not reserve for training.
+    pub only_test: bool,
+}
+
+impl Default for SplitOptions<'_> {
+    /// A fifth to test on, a tenth of the rest to choose the threshold on.
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            by: SplitBy::Auto,
+            test: 0.2,
+            validation: 0.1,
+            hold_out: &[],
+            before: None,
+            only_test: false,
+        }
+    }
 }
 
 /// Images to train on, to choose a threshold on, and to test on.
@@ -25,14 +95,114 @@ pub enum Part {
 pub struct Dataset {
     /// The source as the user writes it.
     pub name: String,
-    /// Training images that are not held out; shared, since batches are made on another thread.
+    /// To train on; shared, since batches are made on another thread.
     pub train: Arc<LabelledImages>,
-    /// Training images held out.
+    /// To choose the threshold on.
     pub validation: LabelledImages,
-    /// The source's own test images; in an [open set](Self::open_set) those of the held-out classes.
+    /// To test on.
     pub test: LabelledImages,
-    /// In an open set, the test images of the classes trained on.
+    /// Where [`test`](Self::test) is of classes held out, test images of the classes trained on.
     pub closed_test: Option<LabelledImages>,
-    /// What the source left out, a sentence each.
+    /// Whether no class of the validation images is trained on.
+    pub new_validation_classes: bool,
+    /// Whether no class of the test images is trained on.
+    pub new_test_classes: bool,
+    /// Whether there is nothing to test on, and [`test`](Self::test) is the validation images.
+    pub tests_validation: bool,
+    /// How the images were divided; [`SplitBy::Auto`] where the source has a split of its own.
+    pub split: SplitBy,
+    /// All images, each with its part.
+    pub manifest: Manifest,
+    /// What was left out, and what to know of the images, a sentence each.
     pub notes: Vec<String>,
+}
+
+impl Dataset {
+    /// Divides what a source has.
+    pub(crate) fn divide(
+        name: String,
+        loaded: Loaded,
+        options: &SplitOptions,
+    ) -> Result<Self, DataError> {
+        let Loaded {
+            images,
+            given,
+            test,
+            mut notes,
+        } = loaded;
+        let hashes = images.pixel_hashes();
+        let test_hashes = test.as_ref().map(LabelledImages::pixel_hashes);
+        let (mut parts, mut test_parts, split) = match &test {
+            Some(test) => {
+                let (parts, of_test) = assign::fixed(&images, test, options)?;
+                (parts, of_test, SplitBy::Auto)
+            }
+            None => {
+                let (parts, split) = assign::pictures(&images, &given, &hashes, options)?;
+                (parts, Vec::new(), split)
+            }
+        };
+        let mut sets = vec![copies::Set {
+            images: &images,
+            hashes: &hashes,
+            parts: &mut parts,
+        }];
+        if let (Some(images), Some(hashes)) = (&test, &test_hashes) {
+            let parts = &mut test_parts;
+            sets.push(copies::Set {
+                images,
+                hashes,
+                parts,
+            });
+        }
+        notes.extend(copies::set_aside(&mut sets, options.before)?);
+        let mut manifest = Manifest::default();
+        manifest.add(&images, &parts, &hashes);
+        if let (Some(test), Some(hashes)) = (&test, &test_hashes) {
+            manifest.add(test, &test_parts, hashes);
+        }
+        if let Some(before) = options.before {
+            manifest.remember(before);
+        }
+        let of_part = |part: Part| {
+            let select = |images: &LabelledImages, parts: &[Part]| {
+                let places = (0..parts.len()).filter(|&i| parts[i] == part);
+                images.select(&places.collect::<Vec<_>>())
+            };
+            // A source's own test images alone are tested on.
+            match &test {
+                Some(test) if part >= Part::ClosedTest => select(test, &test_parts),
+                _ => select(&images, &parts),
+            }
+        };
+        let [train, validation, tested, closed] =
+            [Part::Train, Part::Validation, Part::Test, Part::ClosedTest].map(of_part);
+        let tests_validation = tested.is_empty() && options.test == 0.0;
+        let new_to = |images: &LabelledImages| {
+            let trained = train.class_counts();
+            let mut labels = images.labels().iter();
+            labels.all(|&label| trained[label as usize] == 0)
+        };
+        let set = Self {
+            name,
+            new_validation_classes: !validation.is_empty() && new_to(&validation),
+            new_test_classes: !options.only_test && !tested.is_empty() && new_to(&tested),
+            test: match tests_validation {
+                true => validation.clone(),
+                false => tested,
+            },
+            closed_test: (!closed.is_empty()).then_some(closed),
+            train: Arc::new(train),
+            validation,
+            tests_validation,
+            split,
+            manifest,
+            notes,
+        };
+        let notes = inspect::notes(&set);
+        Ok(Self {
+            notes: [set.notes.clone(), notes].concat(),
+            ..set
+        })
+    }
 }

@@ -12,6 +12,7 @@ use std::io::Read;
 use std::path::Path;
 
 use image::ImageFormat;
+use sha2::{Digest, Sha256};
 
 use self::decode::MOST_BYTES;
 pub use self::treatment::{Size, Treatment};
@@ -96,12 +97,27 @@ pub fn read_picture(
     shape: ImageShape,
     framing: Framing,
 ) -> Result<Picture, DataError> {
+    picture_from_bytes(&bytes_of(path)?, path, shape, framing)
+}
+
+/// As [`read_picture`], with SHA-256 of the file's bytes.
+pub(crate) fn read_picture_hashed(
+    path: &Path,
+    shape: ImageShape,
+    framing: Framing,
+) -> Result<(Picture, [u8; 32]), DataError> {
+    let bytes = bytes_of(path)?;
+    let picture = picture_from_bytes(&bytes, path, shape, framing)?;
+    Ok((picture, Sha256::digest(&bytes).into()))
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     file::open(path)?
         .take(MOST_BYTES)
         .read_to_end(&mut bytes)
         .map_err(DataError::read(path))?;
-    picture_from_bytes(&bytes, path, shape, framing)
+    Ok(bytes)
 }
 
 /// As [`read_picture`], from a file's bytes in memory; errors call it `path`.

@@ -20,8 +20,8 @@ pub struct Pair {
     pub similar: bool,
 }
 
-/// Fixed pairs to evaluate on: half similar, half dissimilar (one more of an odd `count`), distinct
-/// as long as there are enough, never an image with itself.
+/// Fixed pairs to evaluate on: half similar, half dissimilar (one more of an odd `count`), no two of
+/// the same images and never an image with itself. Where there are fewer of a kind, all of them.
 ///
 /// # Errors
 /// [`DataError::Images`] for fewer than two classes, or none with two images.
@@ -112,6 +112,7 @@ impl PairPool {
             false => self.class[first].end..places,
         };
         let possible: usize = (0..places).map(|first| partners(first).len()).sum();
+        let count = count.min(possible);
         // Drawing again what was drawn before is quick while half of the pairs are free; beyond,
         // the list of all is short enough to write out.
         if count > possible / 2 {
@@ -120,7 +121,8 @@ impl PairPool {
                 .map(|(first, second)| self.pair(first, second, similar))
                 .collect();
             all.shuffle(rng);
-            return all.into_iter().cycle().take(count).collect();
+            all.truncate(count);
+            return all;
         }
         let mut seen = HashSet::with_capacity(count);
         let mut pairs = Vec::with_capacity(count);
@@ -188,12 +190,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn evaluation_pairs_repeat_evenly_once_all_are_used() {
+    fn where_there_are_too_few_pairs_each_is_used_once() {
         let mut rng = stream(1, Purpose::TestPairs, 0);
+        let pairs = balanced_pairs(&[0, 0, 1, 1], 6, &mut rng).unwrap();
+        assert_eq!((pairs.len(), similar(&pairs)), (5, 2));
         let pairs = balanced_pairs(&[0, 0, 1, 1], 16, &mut rng).unwrap();
-        let uses = |pair: &Pair| pairs.iter().filter(|other| *other == pair).count();
-        for pair in &pairs {
-            assert_eq!(uses(pair), if pair.similar { 4 } else { 2 });
-        }
+        assert_eq!((pairs.len(), similar(&pairs)), (6, 2));
+        assert_eq!(HashSet::<Pair>::from_iter(pairs).len(), 6);
     }
 }

@@ -17,7 +17,7 @@ pub(super) const FORM: Form = Form {
     kind: "digits",
     meaning: "embedded",
     parse: |folder| folder.is_none().then_some(Source::Digits),
-    load: |_, _, _| digits().map(Loaded::from),
+    load: |_, _| digits().map(Loaded::from),
     takes_shape: false,
     framing: Framing::of_drawings,
 };

@@ -18,7 +18,7 @@ pub(super) const FORM: Form = Form {
     kind: "mnist",
     meaning: "a folder of MNIST-format files",
     parse: |folder| folder.map(|folder| Source::Mnist(folder.into())),
-    load: |folder, _, _| mnist_folder(folder).map(Loaded::from),
+    load: |folder, _| mnist_folder(folder).map(Loaded::from),
     takes_shape: false,
     framing: Framing::of_drawings,
 };

@@ -8,7 +8,6 @@ mod picture_folder;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
@@ -16,8 +15,8 @@ pub use digits::digits;
 pub use mnist_folder::mnist_folder;
 pub use picture_folder::{FolderOptions, Store, picture_folder};
 
-use crate::dataset::{Dataset, hold_out};
-use crate::{DataError, Framing, LabelledImages, Purpose, stream};
+use crate::dataset::{Dataset, Part, SplitOptions};
+use crate::{DataError, Framing, LabelledImages};
 
 /// A data set that can be loaded; written `digits`, `mnist:DIR` or `folder:DIR`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,13 +30,15 @@ pub enum Source {
     Folder(PathBuf),
 }
 
-/// A source's images, with the source's own split.
+/// A source's images, with the source's own split if it has one.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Training images.
-    pub train: LabelledImages,
-    /// Test images.
-    pub test: LabelledImages,
+    /// All images, or those that are not for testing.
+    pub images: LabelledImages,
+    /// The part that the source gives each of them, if any.
+    pub given: Vec<Option<Part>>,
+    /// Test images that lie elsewhere.
+    pub test: Option<LabelledImages>,
     /// What was left out, a sentence each.
     pub notes: Vec<String>,
 }
@@ -50,8 +51,8 @@ struct Form {
     meaning: &'static str,
     /// The source of this kind in a folder, or none where it has to have a folder or must not.
     parse: fn(Option<&str>) -> Option<Source>,
-    /// Reads its folder; the seed and the options are for pictures.
-    load: fn(&Path, u64, &FolderOptions) -> Result<Loaded, DataError>,
+    /// Reads its folder; the options are for pictures.
+    load: fn(&Path, &FolderOptions) -> Result<Loaded, DataError>,
     /// Whether images are made of [`FolderOptions::shape`], and have none of their own.
     takes_shape: bool,
     /// How pictures are framed to look like its training images.
@@ -99,30 +100,20 @@ impl Source {
         (self.form().0.framing)(train)
     }
 
-    /// Loads the images; `validation` is the fraction of each class's training images held out,
-    /// chosen by `seed`. Only folders of pictures look at `options`.
+    /// Loads the images and divides them. Only folders of pictures look at `options`.
     ///
     /// # Errors
-    /// [`DataError::Setting`] unless 0 < `validation` < 1; any fault of the source's files.
+    /// [`DataError::Setting`] for fractions out of range; [`DataError::Images`] for classes to hold out
+    /// that do not exist, or where nothing is left to test on; any fault of the source's files.
     pub fn load(
         &self,
-        validation: f64,
-        seed: u64,
+        split: &SplitOptions,
         options: &FolderOptions,
     ) -> Result<Dataset, DataError> {
         let (form, folder) = self.form();
         let folder = folder.unwrap_or(Path::new(""));
-        let Loaded { train, test, notes } = (form.load)(folder, seed, options)?;
-        let mut rng = stream(seed, Purpose::Split, 0);
-        let (kept, held_out) = hold_out(train.labels(), validation, "validation", &mut rng)?;
-        Ok(Dataset {
-            name: self.to_string(),
-            train: Arc::new(train.select(&kept)),
-            validation: train.select(&held_out),
-            test,
-            closed_test: None,
-            notes,
-        })
+        let loaded = (form.load)(folder, options)?;
+        Dataset::divide(self.to_string(), loaded, split)
     }
 }
 
@@ -130,8 +121,9 @@ impl From<(LabelledImages, LabelledImages)> for Loaded {
     /// Of training and test images, nothing left out.
     fn from((train, test): (LabelledImages, LabelledImages)) -> Self {
         Self {
-            train,
-            test,
+            given: vec![None; train.len()],
+            images: train.in_file("train"),
+            test: Some(test.in_file("test")),
             notes: Vec::new(),
         }
     }
@@ -238,8 +230,12 @@ mod tests {
     #[test]
     fn the_test_set_is_the_same_for_every_seed_and_the_validation_set_is_not() {
         let [one, two] = [1, 2].map(|seed| {
+            let split = SplitOptions {
+                seed,
+                ..SplitOptions::default()
+            };
             Source::Digits
-                .load(0.1, seed, &FolderOptions::default())
+                .load(&split, &FolderOptions::default())
                 .unwrap()
         });
         assert_eq!(one.train.len() + one.validation.len(), 8_000);
@@ -251,7 +247,9 @@ mod tests {
     #[test]
     fn a_fault_of_the_folder_is_passed_on() {
         let source = Source::Mnist("no/such/folder".into());
-        let error = source.load(0.1, 1, &FolderOptions::default()).unwrap_err();
+        let error = source
+            .load(&SplitOptions::default(), &FolderOptions::default())
+            .unwrap_err();
         assert!(error.to_string().contains("not a folder"), "{error}");
     }
 }

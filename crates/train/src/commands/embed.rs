@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use clap::Args;
-use data::{Compose, LabelledImages, batch_of};
-use verifier::embed_images;
+use data::{LabelledImages, batch_of};
+use verifier::{Verifier, embed_images};
 
 use super::model::ModelArgs;
-use crate::fit::load;
+use crate::fit::{LoadAs, load};
 use crate::run::{RunFolder, write_whole};
 use crate::terminal::{Voice, usage};
 
@@ -32,11 +32,11 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     let (verifier, voice) = args.model.open()?;
     let (mut tensors, mut header) = (Vec::new(), HashMap::new());
     let (input, embeddings) = if args.pictures.is_empty() {
-        let (test, transform) = test_images(args, voice)?;
+        let (test, transform) = (test_images(args, &verifier, voice)?, verifier.transform());
         let labels = Tensor::new(test.labels(), &Device::Cpu)?;
         tensors.push(("labels", labels));
-        let input = batch_of(&test, 0..test.len(), &transform);
-        (input, embed_images(verifier.net(), &test, &transform)?)
+        let input = batch_of(&test, 0..test.len(), transform);
+        (input, embed_images(verifier.net(), &test, transform)?)
     } else {
         let pictures = verifier.read_all(&args.pictures)?;
         let names = args.pictures.iter().map(|path| path.display().to_string());
@@ -60,13 +60,19 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
     Ok(())
 }
 
-/// The run's test images, and what makes network input of them.
-fn test_images(args: &EmbedArgs, voice: Voice) -> Result<(LabelledImages, Compose)> {
+/// The run's test images.
+fn test_images(args: &EmbedArgs, verifier: &Verifier, voice: Voice) -> Result<LabelledImages> {
     if args.model.path().is_file() {
         return Err(usage(
             "a model file has no test images: give pictures, or the run folder it is from",
         ));
     }
-    let config = RunFolder::open(args.model.path())?.config()?;
-    Ok((load(&config, voice)?.test, config.transform.evaluation()))
+    let run = RunFolder::open(args.model.path())?;
+    let before = run.manifest()?;
+    let request = LoadAs {
+        framing: Some(verifier.framing()),
+        before: before.as_ref(),
+        only_test: false,
+    };
+    Ok(load(&run.config()?, request, voice)?.test)
 }

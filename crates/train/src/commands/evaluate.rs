@@ -2,15 +2,16 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use data::Source;
+use data::{Dataset, Source};
 use metrics::OperatingPoint;
 use verifier::Verifier;
 
 use super::model::RunArgs;
-use crate::fit::load;
+use crate::fit::{LoadAs, load};
 use crate::judging::TestReport;
 use crate::run::RunFolder;
-use crate::terminal::usage;
+use crate::settings::RunConfig;
+use crate::terminal::{Voice, usage};
 
 /// Flags of `train evaluate`.
 #[derive(Debug, Args)]
@@ -40,10 +41,50 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
         verifier = verifier.at(rule)?;
     }
     let threshold = threshold(&verifier, &run)?;
-    let dataset = load(&config, voice)?;
-    let figures = TestReport::new(verifier.net(), &config, &dataset, threshold)?.figures;
+    let dataset = load_for(&verifier, &run, &config, voice)?;
+    let transform = verifier.transform();
+    let report = TestReport::new(verifier.net(), transform, &config, &dataset, threshold)?;
+    let figures = report.figures;
     voice.give(&figures)?;
     voice.emit(&figures)
+}
+
+/// The images that `config` names, as the run's network is judged on them: none that it was trained on
+/// is tested on, and they are framed as it frames pictures.
+pub fn load_for(
+    verifier: &Verifier,
+    run: &RunFolder,
+    config: &RunConfig,
+    voice: Voice,
+) -> Result<Dataset> {
+    let before = run.manifest()?;
+    let own = config.data.source == run.config()?.data.source;
+    let request = LoadAs {
+        framing: Some(verifier.framing()),
+        before: before.as_ref(),
+        only_test: !own,
+    };
+    let dataset = load(config, request, voice)?;
+    for note in &dataset.notes {
+        voice.say(&format!("note: {note}"));
+    }
+    match before {
+        None => voice.say(
+            "note: the run has no data.csv, so nobody knows which images it was trained on: some of \
+             them may be among those tested on",
+        ),
+        Some(before) if own => {
+            let changes = before.changes(&dataset.manifest);
+            if !changes.is_empty() {
+                voice.say(&format!(
+                    "note: {} has changed since the run: {changes}",
+                    dataset.name
+                ));
+            }
+        }
+        Some(_) => {}
+    }
+    Ok(dataset)
 }
 
 /// The model's threshold.

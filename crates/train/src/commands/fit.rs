@@ -1,13 +1,14 @@
 //! `train fit`: trains a network and writes a run folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{ArgGroup, Args};
+use data::Manifest;
 
 use crate::device::DeviceArgs;
-use crate::fit::{Fit, Outcome, load};
+use crate::fit::{Fit, LoadAs, Outcome, load};
 use crate::run::RunFolder;
 use crate::settings::{Layers, Preset, RunConfig, SettingFlags, read_text};
 use crate::terminal::{INTERRUPTED, Interrupt, VoiceArgs, print, tell};
@@ -58,7 +59,13 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
         Some(run) => {
             let run = RunFolder::open(run)?;
             let device = args.device.open(voice)?;
-            let load = |config: &RunConfig| load(config, voice);
+            let load = |config: &RunConfig, before: Option<&Manifest>| {
+                let request = LoadAs {
+                    before,
+                    ..LoadAs::default()
+                };
+                load(config, request, voice)
+            };
             Fit::resume(run, &args.set, args.allow_changes, &device, load)?
         }
         None => {
@@ -68,7 +75,21 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             let device = args.device.open(voice)?;
-            let dataset = load(&config, voice)?;
+            let (before, repeats) = earlier(args, &config)?;
+            let request = LoadAs {
+                before: before.as_ref(),
+                ..LoadAs::default()
+            };
+            let dataset = load(&config, request, voice)?;
+            if let (Some(before), true) = (&before, repeats) {
+                let changes = before.changes(&dataset.manifest);
+                if !changes.is_empty() {
+                    voice.say(&format!(
+                        "note: {} has changed since the run that this repeats: {changes}",
+                        dataset.name
+                    ));
+                }
+            }
             Fit::new(config, dataset, args.out.as_deref(), &device)?
         }
     };
@@ -90,6 +111,18 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             Ok(ExitCode::from(INTERRUPTED))
         }
     }
+}
+
+/// What the images were used for before, by the run that this one starts from, or that it repeats; and
+/// whether it is the latter.
+fn earlier(args: &FitArgs, config: &RunConfig) -> Result<(Option<Manifest>, bool)> {
+    let init = Path::new(&config.training.init);
+    if !init.as_os_str().is_empty() {
+        let run = RunFolder::of_model(init);
+        return Ok((run.map(|run| run.manifest()).transpose()?.flatten(), false));
+    }
+    let run = args.config.as_deref().and_then(RunFolder::of_config);
+    Ok((run.map(|run| run.manifest()).transpose()?.flatten(), true))
 }
 
 /// What the flags ask for.

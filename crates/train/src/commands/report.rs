@@ -3,9 +3,8 @@
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::evaluate::threshold;
+use super::evaluate::{load_for, threshold};
 use super::model::RunArgs;
-use crate::fit::load;
 use crate::judging::TestReport;
 use crate::results::{Summary, publish};
 
@@ -29,8 +28,9 @@ pub fn report(args: &ReportArgs) -> Result<()> {
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let summary: Summary = serde_json::from_slice(&summary)
         .with_context(|| format!("{} is not a summary", path.display()))?;
-    let dataset = load(&config, voice)?;
-    let test = TestReport::new(verifier.net(), &config, &dataset, threshold)?;
+    let dataset = load_for(&verifier, &run, &config, voice)?;
+    let transform = verifier.transform();
+    let test = TestReport::new(verifier.net(), transform, &config, &dataset, threshold)?;
     publish(&run, &config, &dataset, &test, &summary)?;
     voice.say(&format!("wrote {}", run.path("report.html").display()));
     Ok(())

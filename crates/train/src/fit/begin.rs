@@ -3,16 +3,18 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use data::{Dataset, Purpose, stream};
-use model::Network;
+use data::{Dataset, Manifest, Purpose, SplitBy, stream};
+use model::{Network, weights};
+
+use serde_json::json;
 
 use super::Fit;
 use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, Progress};
-use crate::run::{Lock, MetricsLog, RunFolder};
-use crate::settings::{Change, Layers, LossKind, RunConfig};
+use crate::run::{Lock, MODEL, MetricsLog, RunFolder};
+use crate::settings::{Layers, LossKind, RunConfig};
 use crate::terminal::usage;
 use crate::training::{Objective, Trainer, loader};
 
@@ -27,16 +29,18 @@ impl Fit {
         out: Option<&Path>,
         device: &Device,
     ) -> Result<Self> {
+        let manifest = dataset.manifest.clone();
         Self::assemble(config, dataset, device, |config, _| {
             let (run, lock) = RunFolder::create(out, config.data.source.kind(), config)?;
+            run.write_manifest(&manifest)?;
             let log = MetricsLog::open(&run)?;
             Ok((run, lock, log, Progress::default()))
         })
     }
 
     /// A run that was stopped, from its newest sound checkpoint on; `device` may be another than
-    /// before. `settings` are `key=value`s that the run goes on with; if they change anything,
-    /// `allow_changes` has to be set.
+    /// before. `settings` are `key=value`s that the run goes on with; if they change anything, or if
+    /// the images that `load` gives have changed, `allow_changes` has to be set.
     ///
     /// # Errors
     /// For a run that is finished, in use, changed without leave, or without a sound checkpoint.
@@ -45,11 +49,12 @@ impl Fit {
         settings: &[String],
         allow_changes: bool,
         device: &Device,
-        load: impl FnOnce(&RunConfig) -> Result<Dataset>,
+        load: impl FnOnce(&RunConfig, Option<&Manifest>) -> Result<Dataset>,
     ) -> Result<Self> {
         if run.path("summary.json").exists() {
             return Err(usage(format!(
-                "{} is finished; there is nothing to resume",
+                "{0} is finished; there is nothing to resume; to train on, start a run from its weights \
+                 with `train fit --init {0}`",
                 run.display()
             )));
         }
@@ -66,14 +71,32 @@ impl Fit {
             )));
         }
         let lock = run.lock()?;
-        let dataset = load(&config)?;
+        let manifest = run.manifest()?;
+        let dataset = load(&config, manifest.as_ref())?;
+        let of_data = manifest
+            .map(|before| before.changes(&dataset.manifest))
+            .unwrap_or_default();
+        if !of_data.is_empty() && !allow_changes {
+            return Err(usage(format!(
+                "{} has changed since the run began: {of_data}; put it back as it was, or add \
+                 --allow-changes to go on with it as it is",
+                dataset.name
+            )));
+        }
+        let manifest = dataset.manifest.clone();
         Self::assemble(config, dataset, device, |config, trainer| {
             let mut log = MetricsLog::open(&run)?;
             let newest = checkpoint::restore_newest(&run, trainer, log.bytes())?;
             let progress = newest.unwrap_or_default();
-            if !changes.is_empty() {
-                change(&run, progress.step, config, &changes)?;
+            if !changes.is_empty() || !of_data.is_empty() {
+                // First: a change that is recorded and not made is seen at the next resume.
+                run.append(
+                    "changes.jsonl",
+                    &json!({ "step": progress.step, "changes": changes, "data": of_data }),
+                )?;
+                run.write("config.toml", config.to_toml()?.as_bytes())?;
             }
+            run.write_manifest(&manifest)?;
             // What was logged after the checkpoint will be logged again.
             log.truncate(progress.logged)?;
             Ok((run, lock, log, progress))
@@ -82,11 +105,13 @@ impl Fit {
 
     /// Makes everything that a run needs, its folder last.
     fn assemble(
-        config: RunConfig,
+        mut config: RunConfig,
         dataset: Dataset,
         device: &Device,
         open: impl FnOnce(&RunConfig, &mut Trainer) -> Result<(RunFolder, Lock, MetricsLog, Progress)>,
     ) -> Result<Self> {
+        let mut notes = dataset.notes.clone();
+        notes.extend(fit_to_images(&mut config, &dataset));
         let images = config.images_per_batch();
         if config.loss.kind == LossKind::Pairs && images > dataset.train.len() {
             return Err(usage(format!(
@@ -99,6 +124,7 @@ impl Fit {
         }
         let mut rng = stream(config.seed, Purpose::Initialisation, 0);
         let net = Network::new(config.net.clone(), DType::F32, device, &mut rng)?;
+        notes.extend(take_first_weights(&net, &config)?);
         let mut trainer = Trainer::new(net, Objective::of(&config), config.optimiser)?;
         if let Some(capacity) = NonZeroUsize::new(config.in_batch.memory) {
             trainer = trainer.with_memory(capacity, config.in_batch.memory_after);
@@ -115,18 +141,66 @@ impl Fit {
             trainer,
             progress,
             log,
+            notes,
             collapsed: false,
             _lock: lock,
         })
     }
 }
 
-/// Takes up other settings, and records what they were.
-fn change(run: &RunFolder, step: u64, config: &RunConfig, changes: &[Change]) -> Result<()> {
-    // First: a change that is recorded and not made is seen at the next resume.
-    run.append(
-        "changes.jsonl",
-        &serde_json::json!({ "step": step, "changes": changes }),
-    )?;
-    run.write("config.toml", config.to_toml()?.as_bytes())
+/// Settles what the settings leave to the images of a folder; returns a sentence for each thing.
+fn fit_to_images(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
+    let mut notes = Vec::new();
+    if dataset.split != SplitBy::Auto {
+        config.data.split = dataset.split;
+    }
+    if dataset.tests_validation {
+        notes.push(
+            "no images to test on (data.test = 0): all figures are of the validation images, which \
+             choose the threshold, so they flatter"
+                .into(),
+        );
+    }
+    let images = dataset.train.len();
+    let pairs = &mut config.training.pairs_per_batch;
+    if config.data.source.takes_shape()
+        && config.loss.kind == LossKind::Pairs
+        && 2 * *pairs > images
+        && images >= 2
+    {
+        *pairs = images / 2;
+        notes.push(format!(
+            "{pairs} pairs a batch (training.pairs_per_batch): there are {images} images to train on"
+        ));
+    }
+    notes
+}
+
+/// Gives a network the weights that its run starts from, if from any; returns what it does not take.
+fn take_first_weights(net: &Network, config: &RunConfig) -> Result<Option<String>> {
+    let init = Path::new(&config.training.init);
+    if init.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let path = match init.is_dir() {
+        true => init.join(MODEL),
+        false => init.to_path_buf(),
+    };
+    let (other, _) = weights::open(&path, &Device::Cpu)
+        .context("taking the first weights (--init, training.init)")?;
+    let kept = net.take_from(&other)?;
+    if kept.len() == net.parameters().len() {
+        return Err(usage(format!(
+            "--init {}: no layer of it has the shape of one of this network's; see net in its run's \
+             config.toml",
+            init.display()
+        )));
+    }
+    Ok((!kept.is_empty()).then(|| {
+        format!(
+            "{} has no weights of the right shape for {}, which start anew",
+            init.display(),
+            kept.join(", ")
+        )
+    }))
 }

@@ -9,10 +9,13 @@ use super::Fit;
 use crate::device;
 use crate::judging::{TestReport, calibrate};
 use crate::results::{self, ClassSizes, Summary};
+use crate::run::MODEL;
 
 impl Fit {
     /// Calibrates, judges and writes the results.
-    pub(super) fn conclude(&self, steps: u64, epoch: u64) -> Result<Summary> {
+    ///
+    /// `steps` were taken, an epoch has `epoch`, and the network has the weights after step `kept`.
+    pub(super) fn conclude(&self, steps: u64, kept: u64, epoch: u64) -> Result<Summary> {
         let (threshold, calibration) =
             calibrate(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
         let transform = &self.config.transform;
@@ -30,11 +33,15 @@ impl Fit {
             classes: self.dataset.train.classes().to_vec(),
             version: env!("CARGO_PKG_VERSION").into(),
         };
-        self.run.write(
-            "model.safetensors",
-            &weights::to_bytes(self.trainer.net(), &file)?,
+        self.run
+            .write(MODEL, &weights::to_bytes(self.trainer.net(), &file)?)?;
+        let test = TestReport::new(
+            self.trainer.net(),
+            &transform.evaluation(),
+            &self.config,
+            &self.dataset,
+            threshold,
         )?;
-        let test = TestReport::new(self.trainer.net(), &self.config, &self.dataset, threshold)?;
         let summary = Summary {
             figures: test.figures.clone(),
             data: self.dataset.name.clone(),
@@ -45,6 +52,8 @@ impl Fit {
             ]),
             classes: ClassSizes::of(&self.dataset.train)?,
             steps,
+            weights_of_step: kept,
+            notes: self.notes.clone(),
             epochs: steps as f64 / epoch as f64,
             seconds: self.progress.seconds,
             images_per_second: (steps as f64 * self.config.images_per_batch() as f64)

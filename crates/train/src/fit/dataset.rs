@@ -1,14 +1,25 @@
 use anyhow::{Context, Result};
-use data::{Dataset, FolderOptions, ImageShape};
+use data::{Dataset, FolderOptions, Framing, ImageShape, Manifest, SplitOptions};
 
 use crate::settings::RunConfig;
 use crate::terminal::{Voice, reading_bar, usage};
+
+/// How images are loaded, besides what the settings say.
+#[derive(Clone, Copy, Default)]
+pub struct LoadAs<'a> {
+    /// How the network that is judged on them frames pictures; for a new network, the source decides.
+    pub framing: Option<Framing>,
+    /// What they were used for before.
+    pub before: Option<&'a Manifest>,
+    /// Whether all of them are tested on, but those that the source itself reserves for training.
+    pub only_test: bool,
+}
 
 /// Loads a run's images and checks that its network takes them.
 ///
 /// # Errors
 /// For images that cannot be read, or that do not fit the settings.
-pub fn load(config: &RunConfig, voice: Voice) -> Result<Dataset> {
+pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset> {
     let bar = reading_bar(voice)?;
     let options = FolderOptions {
         // Asked of folders alone: other images have a shape already, and it is compared below.
@@ -17,7 +28,7 @@ pub fn load(config: &RunConfig, voice: Voice) -> Result<Dataset> {
                 .map_err(|error| usage(format!("net.input: {error}")))?,
             false => ImageShape::MNIST,
         },
-        test: config.data.test,
+        framing: request.framing.unwrap_or(Framing::Letterbox),
         skip_corrupt: config.data.skip_corrupt,
         store: config.data.store,
         progress: &|read, all| {
@@ -25,14 +36,18 @@ pub fn load(config: &RunConfig, voice: Voice) -> Result<Dataset> {
             bar.set_position(read as u64);
         },
     };
-    let loaded = config
-        .data
-        .source
-        .load(config.data.validation, config.seed, &options);
+    let split = SplitOptions {
+        seed: config.seed,
+        by: config.data.split,
+        test: config.data.test,
+        validation: config.data.validation,
+        hold_out: &config.data.hold_out_classes,
+        before: request.before,
+        only_test: request.only_test,
+    };
+    let loaded = config.data.source.load(&split, &options);
     bar.finish_and_clear();
-    let dataset = loaded?
-        .open_set(&config.data.hold_out_classes)
-        .context("holding out classes (--hold-out-classes, data.hold_out_classes)")?;
+    let dataset = loaded.with_context(|| format!("loading {}", config.data.source))?;
     let ImageShape {
         channels,
         height,

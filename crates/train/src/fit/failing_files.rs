@@ -33,7 +33,7 @@ fn config() -> RunConfig {
 
 /// Few of the images, so that a run takes milliseconds.
 fn some_images(config: &RunConfig) -> Dataset {
-    let all = load(config, Voice::Quiet).unwrap();
+    let all = load(config, LoadAs::default(), Voice::Quiet).unwrap();
     // They are in the order of their classes.
     let some = |images: &LabelledImages, count: usize| {
         let spread = (0..images.len()).step_by(images.len() / count);
@@ -54,7 +54,7 @@ fn begin(config: &RunConfig, images: &Dataset, folder: &Path) -> Result<Outcome>
 
 fn resume(images: &Dataset, folder: &Path) -> Result<Outcome> {
     let run = RunFolder::open(folder)?;
-    let fit = Fit::resume(run, &[], false, &Device::Cpu, |_| Ok(images.clone()))?;
+    let fit = Fit::resume(run, &[], false, &Device::Cpu, |_, _| Ok(images.clone()))?;
     fit.run(Voice::Quiet, &Interrupt::never())
 }
 

@@ -3,6 +3,7 @@
 mod begin;
 mod conclude;
 mod dataset;
+mod evaluations;
 mod rollback;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::settings::{Length, OnNan, RunConfig};
 use crate::terminal::{Interrupt, StepProgress, Voice};
 use crate::training::{AHEAD, NotFinite, Trainer};
 
-pub use dataset::load;
+pub use dataset::{LoadAs, load};
 
 /// How a run ended.
 pub enum Outcome {
@@ -41,7 +42,9 @@ pub struct Fit {
     trainer: Trainer,
     progress: Progress,
     log: MetricsLog,
-    /// Whether the network had collapsed at the end of the last epoch.
+    /// What to know of the images and the run before it starts, a sentence each.
+    notes: Vec<String>,
+    /// Whether the network had collapsed at the last evaluation.
     collapsed: bool,
     _lock: Lock,
 }
@@ -66,6 +69,10 @@ impl Fit {
         let settings = self.config.training.clone();
         let epoch = Length::epoch(self.dataset.train.len(), self.config.images_per_batch());
         let steps = settings.length.steps(epoch);
+        let interval = self.evaluation_interval(epoch);
+        if self.is_spent(interval) {
+            return self.finish(epoch, voice);
+        }
         self.introduce(steps, voice)?;
         let batch_size = self.config.batch_size();
         let mut shown = StepProgress::new(voice, self.progress.step, steps, batch_size)?;
@@ -94,8 +101,11 @@ impl Fit {
                 }
             }
             self.progress.seconds = before + started.elapsed().as_secs_f64();
-            if step.is_multiple_of(epoch) || step == steps {
-                self.end_epoch(step / epoch, voice)?;
+            if step.is_multiple_of(interval) || step == steps {
+                self.evaluate(step / epoch, voice)?;
+                if self.is_spent(interval) {
+                    break;
+                }
             }
             if interrupt.requested() && step < steps {
                 self.finite(&loss)?;
@@ -111,13 +121,25 @@ impl Fit {
         }
         self.checkpoint()?;
         shown.finish();
-        let summary = self.conclude(steps, epoch)?;
+        if self.progress.step < steps {
+            voice.say(&format!(
+                "ended after step {}: no better for {} evaluations (training.patience)",
+                self.progress.step, settings.patience
+            ));
+        }
+        self.finish(epoch, voice)
+    }
+
+    fn finish(&mut self, epoch: u64, voice: Voice) -> Result<Outcome> {
+        let steps = self.progress.step;
+        let kept = self.take_best(voice)?;
+        let summary = self.conclude(steps, kept, epoch)?;
         voice.emit(&summary)?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
 
-    /// Evaluates the network and keeps the checkpoints of an epoch's end.
-    fn end_epoch(&mut self, epoch: u64, voice: Voice) -> Result<()> {
+    /// Evaluates the network and keeps the checkpoints that go with it.
+    fn evaluate(&mut self, epoch: u64, voice: Voice) -> Result<()> {
         let step = self.progress.step;
         let metrics =
             ValidationMetrics::new(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
@@ -128,9 +150,21 @@ impl Fit {
         };
         self.record(line, voice)?;
         self.warn_of_collapse(metrics.collapsed, voice);
-        let loss = metrics.validation_loss;
-        if self.progress.best.is_none_or(|(best, _)| loss < best) {
-            self.progress.best = Some((loss, step));
+        let better = match self.keeps_best() {
+            // Of equals the later one: with few validation pairs many are perfect.
+            true => |score: f64, best: f64| score <= best,
+            false => |score: f64, best: f64| score < best,
+        };
+        let score = match self.keeps_best() {
+            true => 1.0 - metrics.validation_auc,
+            false => metrics.validation_loss,
+        };
+        if self
+            .progress
+            .best
+            .is_none_or(|(best, _)| better(score, best))
+        {
+            self.progress.best = Some((score, step));
             self.save(BEST)?;
         }
         if self.config.training.on_nan == OnNan::Rollback {
@@ -146,7 +180,7 @@ impl Fit {
 
     /// Tells people what is going to be trained on what.
     fn introduce(&self, steps: u64, voice: Voice) -> Result<()> {
-        for note in &self.dataset.notes {
+        for note in &self.notes {
             voice.say(&format!("note: {note}"));
         }
         let parameters: usize = self
@@ -160,9 +194,20 @@ impl Fit {
             0 => String::new(),
             step => format!(", going on after step {step}"),
         };
-        let unseen = match &self.config.data.hold_out_classes[..] {
-            [] => String::new(),
-            names => format!(", all of classes not trained on: {}", names.join(", ")),
+        let of_new = |new: bool| {
+            if new {
+                ", of classes not trained on"
+            } else {
+                ""
+            }
+        };
+        let tested = match self.dataset.tests_validation {
+            true => "none to test on".into(),
+            false => format!(
+                "{} to test on{}",
+                self.dataset.test.len(),
+                of_new(self.dataset.new_test_classes)
+            ),
         };
         let left_out = match self.loader.sampler().left_out() {
             0 => String::new(),
@@ -172,13 +217,13 @@ impl Fit {
             ),
         };
         voice.say(&format!(
-            "{} on {} images of {} ({} held out, {} to test on{unseen}): {parameters} parameters, \
+            "{} on {} images of {} ({} held out{}, {tested}): {parameters} parameters, \
              {}-dimensional embedding, {steps} steps of {} on {}{from}{left_out}",
             self.run.display(),
             self.dataset.train.len(),
             self.dataset.name,
             self.dataset.validation.len(),
-            self.dataset.test.len(),
+            of_new(self.dataset.new_validation_classes),
             self.trainer.net().config().embedding,
             self.config.batch_in_words(),
             device::name(self.trainer.net().device()),

@@ -31,6 +31,8 @@ impl Fit {
         self.progress = Progress {
             rollbacks: std::mem::take(&mut self.progress.rollbacks),
             seconds: self.progress.seconds,
+            // Its file may be of a step after the anchor.
+            best: self.progress.best,
             ..anchor
         };
         let to = self.progress.step;

@@ -1,11 +1,12 @@
 use anyhow::Result;
-use data::{Dataset, Pair};
+use data::{Compose, Dataset, Pair};
 use metrics::{Embeddings, Roc};
 use model::Network;
 use verifier::embed_images;
 
+use super::Figures;
 use super::distances::{distances, roc};
-use super::{EvaluationPairs, Figures};
+use super::pairs::TestPairs;
 use crate::settings::RunConfig;
 
 /// A trained network on the test images.
@@ -23,31 +24,32 @@ pub struct TestReport {
 }
 
 impl TestReport {
-    /// Embeds the training and the test images and judges them at `threshold`.
+    /// Embeds the training and the test images, made network input by `transform`, and judges them at
+    /// `threshold`.
     ///
     /// # Errors
     /// For sets that cannot be paired, and whatever the network's device reports.
     pub fn new(
         net: &Network,
+        transform: &Compose,
         config: &RunConfig,
         dataset: &Dataset,
         threshold: f64,
     ) -> Result<Self> {
-        let EvaluationPairs {
+        let TestPairs {
             test: pairs,
             closed_test,
-            ..
-        } = EvaluationPairs::new(config, dataset)?;
-        let transform = config.transform.evaluation();
-        let embeddings = embed_images(net, &dataset.test, &transform)?;
+        } = TestPairs::new(config, dataset)?;
+        let embeddings = embed_images(net, &dataset.test, transform)?;
         let distances = distances(&embeddings, &pairs);
         let roc = roc(&distances, &pairs)?;
         let figures = Figures::new(&Judged {
             net,
+            transform,
             config,
             dataset,
             threshold,
-            train: embed_images(net, &dataset.train, &transform)?,
+            train: embed_images(net, &dataset.train, transform)?,
             test: &embeddings,
             pairs: &pairs,
             closed_pairs: closed_test.as_deref(),
@@ -67,6 +69,8 @@ impl TestReport {
 pub struct Judged<'a> {
     /// The network.
     pub net: &'a Network,
+    /// What makes network input of an image's pixels.
+    pub transform: &'a Compose,
     /// Its run's settings.
     pub config: &'a RunConfig,
     /// Its run's images.

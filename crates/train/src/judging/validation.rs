@@ -46,7 +46,7 @@ impl ValidationMetrics {
         let validation = embed_images(net, &dataset.validation, &transform)?;
         let test = embed_images(net, &dataset.test, &transform)?;
         let validation_loss = mean_loss(&validation, loss, &pairs.validation)?;
-        let test_loss = mean_loss(&test, loss, &pairs.test)?;
+        let test_loss = mean_loss(&test, loss, &pairs.test.test)?;
         // JSON has no such numbers, and what made them is not what would fail next.
         for loss in [validation_loss, test_loss] {
             NotFinite::check(loss, "the loss", "on images held out")?;
@@ -55,7 +55,7 @@ impl ValidationMetrics {
         let collapsed = collapsed(&apart, config.loss.margin.get());
         let validation = roc(&apart, &pairs.validation)?;
         let test_p_at_1 = metrics::precision_at_1(&test, dataset.test.labels())?;
-        let test = roc(&distances(&test, &pairs.test), &pairs.test)?;
+        let test = roc(&distances(&test, &pairs.test.test), &pairs.test.test)?;
         let verification = Verification::new(&test, validation.best_threshold());
         Ok(Self {
             validation_loss,

@@ -23,6 +23,11 @@ pub struct Summary {
     pub classes: ClassSizes,
     /// Training steps.
     pub steps: u64,
+    /// Steps after which the network had the weights that were kept.
+    pub weights_of_step: u64,
+    /// What to know of the images and the run, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The same in epochs.
     pub epochs: f64,
     /// Seconds of training, evaluations included.

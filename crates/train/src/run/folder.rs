@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use data::Manifest;
 use serde::Serialize;
 
 use crate::settings::RunConfig;
@@ -13,6 +14,12 @@ use crate::terminal::usage;
 /// The file that a run in training holds a lock on. The system lets go of it when the program ends,
 /// however it does.
 const LOCK: &str = ".lock";
+
+/// The network that a finished run leaves.
+pub const MODEL: &str = "model.safetensors";
+
+/// The images of the run, each with what it is used for.
+const MANIFEST: &str = "data.csv";
 
 /// A run folder that exists.
 #[derive(Clone, Debug)]
@@ -90,6 +97,20 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// The one that a model is of, given the folder or the model's file in it.
+    pub fn of_model(path: &Path) -> Option<Self> {
+        let folder = if path.is_dir() { path } else { path.parent()? };
+        Self::open(folder).ok()
+    }
+
+    /// The one whose `config.toml` this is.
+    pub fn of_config(path: &Path) -> Option<Self> {
+        let folder = path.parent()?;
+        Self::open(folder)
+            .ok()
+            .filter(|run| run.path("config.toml") == path)
+    }
+
     /// A file of the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
@@ -103,6 +124,24 @@ impl RunFolder {
     /// Its configuration.
     pub fn config(&self) -> Result<RunConfig> {
         RunConfig::read(&self.path("config.toml"))
+    }
+
+    /// Its images and what they were used for; `None` for a run that has not recorded them.
+    pub fn manifest(&self) -> Result<Option<Manifest>> {
+        let path = self.path(MANIFEST);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let manifest = Manifest::from_csv(&text);
+        Ok(Some(manifest.with_context(|| {
+            format!("{} does not list the run's images", path.display())
+        })?))
+    }
+
+    /// Records its images and what they are used for.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        self.write(MANIFEST, &manifest.to_csv()?)
     }
 
     /// Writes a file whole or not at all: a reader, or whoever starts again after a power cut,

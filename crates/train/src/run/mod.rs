@@ -6,5 +6,5 @@ mod log;
 
 pub mod checkpoint;
 pub use environment::Environment;
-pub use folder::{Lock, RunFolder, write_whole};
+pub use folder::{Lock, MODEL, RunFolder, write_whole};
 pub use log::{Line, MetricsLog, read_metrics};

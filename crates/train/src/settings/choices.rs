@@ -35,6 +35,20 @@ pub enum OnNan {
     Rollback,
 }
 
+/// Which weights a run keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weights {
+    /// [`Best`](Self::Best) where the validation classes are new to the network, else
+    /// [`Last`](Self::Last).
+    #[default]
+    Auto,
+    /// Those after the last step.
+    Last,
+    /// Those of the evaluation with the largest area under the ROC curve of the validation pairs.
+    Best,
+}
+
 /// How gradients become steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -2,7 +2,7 @@
 //!
 //! A new setting is an entry here, and its use.
 
-use data::{Edge, Pairing, Source, Store, TransformConfig};
+use data::{Edge, Pairing, Source, SplitBy, Store, TransformConfig};
 use loss_kernel::{InBatchReduction, Margin, Variant};
 use metrics::OperatingPoint;
 use model::{Activation, Hidden, NetworkConfig, Trunk};
@@ -11,7 +11,7 @@ use toml::Value;
 use super::declare::{
     ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, FRACTION, Range, SHARE, settings, value,
 };
-use super::{Length, LossKind, MinerChoice, OnNan, Policy, Rule};
+use super::{Length, LossKind, MinerChoice, OnNan, Policy, Rule, Weights};
 
 settings! {
     /// Everything needed to repeat a run, as `config.toml` has it.
@@ -53,6 +53,17 @@ settings! {
         pairs_per_batch: usize ["--batch N"; in AT_LEAST_1; for Pairs;] = 64;
         /// Steps between two lines of metrics.jsonl
         log_every: u64 [in AT_LEAST_1;] = 10, Caffe = 100;
+        /// Run folder or model file to take the first weights from, where shapes agree; empty for none
+        init: String ["--init RUN";] = String::new();
+        /// Steps between two evaluations; 0 for every epoch, or less often where evaluations would take
+        /// more than a small share of the time
+        evaluate_every: u64 = 0;
+        /// Weights to keep: `last`, `best` (of the evaluation with the largest validation AUC), or
+        /// `auto` (best where the validation classes are new to the network)
+        weights: Weights = Weights::Auto;
+        /// With the best weights, end training after this many evaluations without improvement; 0 for
+        /// never
+        patience: u64 = 0, Folder = 20;
         /// Seconds between two checkpoints; 0 writes one after every step
         checkpoint_seconds: u64 = 30;
         /// Number of checkpoints to keep
@@ -69,8 +80,12 @@ settings! {
         /// Images to train on: `digits` (10,000 built-in handwritten digits), `mnist:DIR` (files in
         /// MNIST's format) or `folder:DIR` (pictures, one sub-folder per class)
         source: Source ["--data SOURCE";] = Source::Digits;
-        /// Fraction of each class to test on, for folders without a split of their own
-        test: f64 [in FRACTION;] = 0.2;
+        /// What is held out of a folder without a split of its own: `classes` (whole ones, new to the
+        /// network), `images` (some of each class), or `auto` (classes, from a dozen on)
+        split: SplitBy ["--split KIND";] = SplitBy::Auto;
+        /// Fraction of the classes, or of each class, to test on, for folders without a split of their
+        /// own; 0 to train on all that is not validated on
+        test: f64 [in BELOW_1;] = 0.2;
         /// Skip pictures that cannot be read instead of stopping
         skip_corrupt: bool ["--skip-corrupt";] = false;
         /// Where to keep the pixels of a folder's pictures: `memory`, `disk`, or `auto` (memory up
@@ -79,12 +94,15 @@ settings! {
         /// How training pairs are drawn: `balanced` (half similar), `uniform` (at random) or
         /// `adjacent` (neighbours in a shuffled order)
         pairing: Pairing ["--pairing NAME"; for Pairs;] = Pairing::Balanced, Caffe = Pairing::Uniform;
-        /// Train without these classes and test on them alone; names, such as 7,8,9
+        /// Train without these classes and test on them alone; names or patterns, such as 7,8,9 or
+        /// 'Greek/*'
         hold_out_classes: Vec<String> ["--hold-out-classes NAMES" => names;] = Vec::new();
-        /// Fraction of each class's training images held out to choose the threshold on
+        /// Fraction of the remaining classes, or of each class's training images, held out to choose
+        /// the threshold on
         // Classes of a folder are small, and a similar pair needs two images of one.
         validation: f64 [in FRACTION;] = 0.05, Folder = 0.1;
-        /// Number of test pairs, and of validation pairs; half of them similar, fixed by the seed
+        /// Number of test pairs, and of validation pairs; half of them similar, fixed by the seed, or
+        /// all there are of a kind
         evaluation_pairs: usize [in EVALUATION_PAIRS;] = 20_000;
     }
 }

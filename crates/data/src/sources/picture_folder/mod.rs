@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use self::listing::Listing;
 use super::{Form, Loaded, Source};
-use crate::dataset::{Part, hold_out};
+use crate::dataset::Part;
 use crate::pixel_file::PixelFile;
 use crate::{
-    DataError, Framing, ImageShape, LabelledImages, PictureProblem, Purpose, read_picture, stream,
+    DataError, Framing, ImageFile, ImageShape, LabelledImages, PictureProblem, read_picture_hashed,
 };
 
 pub(super) const FORM: Form = Form {
@@ -49,10 +49,10 @@ pub enum Store {
 /// How a folder of pictures is read.
 #[derive(Clone, Copy)]
 pub struct FolderOptions<'a> {
-    /// The shape that [`Framing::Letterbox`] gives each picture.
+    /// The shape that each picture is given.
     pub shape: ImageShape,
-    /// Fraction of each class's pictures held out for testing, where the folder has no split.
-    pub test: f64,
+    /// How.
+    pub framing: Framing,
     /// Whether to leave out pictures that cannot be read, instead of failing.
     pub skip_corrupt: bool,
     /// Where the pixels are kept.
@@ -62,7 +62,7 @@ pub struct FolderOptions<'a> {
 }
 
 impl Default for FolderOptions<'_> {
-    /// 64x64 pixels in colour, a fifth to test on, no corrupt picture accepted.
+    /// Letterboxed to 64x64 pixels in colour, no corrupt picture accepted.
     fn default() -> Self {
         Self {
             shape: ImageShape {
@@ -70,7 +70,7 @@ impl Default for FolderOptions<'_> {
                 height: 64,
                 width: 64,
             },
-            test: 0.2,
+            framing: Framing::Letterbox,
             skip_corrupt: false,
             store: Store::Auto,
             progress: &|_, _| (),
@@ -81,34 +81,21 @@ impl Default for FolderOptions<'_> {
 /// Reads the pictures in `folder`: each sub-folder is a class, its name the class's.
 ///
 /// Where there are two sub-folders `train` and `test`, they have the classes, and are the split.
-/// Otherwise `options.test` of each class, chosen by `seed`, is held out for testing; a class of one
-/// picture is trained on. Classes and pictures are in the order of their names. Hidden files and folders are
-/// skipped; other files and folders where no picture can be are skipped with a note.
+/// Classes and pictures are in the order of their names. Hidden files and folders are skipped; other
+/// files and folders where no picture can be are skipped with a note.
 ///
 /// # Errors
 /// [`DataError::Format`] and [`DataError::Read`] for a folder that is not laid out so, has no picture
 /// or cannot be read; [`DataError::CorruptPictures`], which lists every picture that cannot be read,
-/// unless `options.skip_corrupt`; [`DataError::Setting`] unless 0 < `options.test` < 1;
-/// [`DataError::Temporary`].
-pub fn picture_folder(
-    folder: &Path,
-    seed: u64,
-    options: &FolderOptions,
-) -> Result<Loaded, DataError> {
+/// unless `options.skip_corrupt`; [`DataError::Temporary`].
+pub fn picture_folder(folder: &Path, options: &FolderOptions) -> Result<Loaded, DataError> {
     let mut notes = Vec::new();
     let listing = Listing::of(folder, &mut notes)?;
-    let split = listing.split;
-    let (images, parts) = listing.read(folder, options, &mut notes)?;
-    let (train, test) = match split {
-        true => (0..images.len()).partition(|&i| parts[i] != Some(Part::Test)),
-        false => {
-            let mut rng = stream(seed, Purpose::TestSplit, 0);
-            hold_out(images.labels(), options.test, "test", &mut rng)?
-        }
-    };
+    let (images, given) = listing.read(folder, options, &mut notes)?;
     Ok(Loaded {
-        train: images.select(&train),
-        test: images.select(&test),
+        images,
+        given,
+        test: None,
         notes,
     })
 }
@@ -121,7 +108,7 @@ impl Listing {
         options: &FolderOptions,
         notes: &mut Vec<String>,
     ) -> Result<(LabelledImages, Vec<Option<Part>>), DataError> {
-        let shape = options.shape;
+        let (shape, framing) = (options.shape, options.framing);
         let count = self.files.len();
         let on_disk = match options.store {
             Store::Auto => count as u64 * shape.values() as u64 > MOST_IN_MEMORY,
@@ -130,22 +117,27 @@ impl Listing {
         let mut disk = on_disk.then(PixelFile::new).transpose()?;
         let mut pixels = Vec::new();
         let (mut labels, mut parts, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sources = Vec::new();
         let mut pictures = 0;
         (options.progress)(0, count);
         for (chunk, files) in self.files.chunks(AT_ONCE).enumerate() {
             let read: Vec<_> = files
                 .par_iter()
-                .map(|file| read_picture(&file.path, shape, Framing::Letterbox))
+                .map(|file| read_picture_hashed(&file.path, shape, framing))
                 .collect();
             for (file, read) in files.iter().zip(read) {
                 match read {
-                    Ok(picture) => {
+                    Ok((picture, content)) => {
                         match &mut disk {
                             Some(file) => file.append(&picture.pixels)?,
                             None => pixels.extend(picture.pixels),
                         }
                         labels.push(file.class);
                         parts.push(file.part);
+                        sources.push(ImageFile {
+                            name: file.name.clone(),
+                            content,
+                        });
                     }
                     Err(DataError::Picture {
                         problem: PictureProblem::Unreadable,
@@ -178,7 +170,7 @@ impl Listing {
             Some(file) => LabelledImages::mapped(shape, file.finish()?, labels, self.classes),
             None => LabelledImages::new(shape, pixels, labels, self.classes)?,
         };
-        Ok((images, parts))
+        Ok((images.in_files(sources), parts))
     }
 }
 

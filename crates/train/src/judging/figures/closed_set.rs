@@ -22,8 +22,7 @@ pub fn measure(judged: &Judged) -> Result<Option<ClosedSet>> {
     let (Some(images), Some(pairs)) = (&judged.dataset.closed_test, judged.closed_pairs) else {
         return Ok(None);
     };
-    let transform = judged.config.transform.evaluation();
-    let embedded = embed_images(judged.net, images, &transform)?;
+    let embedded = embed_images(judged.net, images, judged.transform)?;
     let roc = roc(&distances(&embedded, pairs), pairs)?;
     Ok(Some(ClosedSet {
         verification: Verification::new(&roc, judged.threshold),

@@ -15,15 +15,17 @@ const TEST: &str = "test";
 pub fn measure(judged: &Judged) -> Result<BTreeMap<String, f64>> {
     let config = judged.config;
     let loss = config.pair_loss();
-    let train_pairs = balanced_pairs(
-        judged.dataset.train.labels(),
-        config.data.evaluation_pairs,
-        &mut stream(config.seed, Purpose::TestPairs, 1),
-    )?;
-    Ok(BTreeMap::from([
-        (TRAIN.into(), mean_loss(&judged.train, loss, &train_pairs)?),
-        (TEST.into(), mean_loss(judged.test, loss, judged.pairs)?),
-    ]))
+    let mut losses = BTreeMap::from([(TEST.into(), mean_loss(judged.test, loss, judged.pairs)?)]);
+    // Another data set than the run's has nothing that was trained on.
+    if !judged.dataset.train.is_empty() {
+        let train_pairs = balanced_pairs(
+            judged.dataset.train.labels(),
+            config.data.evaluation_pairs,
+            &mut stream(config.seed, Purpose::TestPairs, 1),
+        )?;
+        losses.insert(TRAIN.into(), mean_loss(&judged.train, loss, &train_pairs)?);
+    }
+    Ok(losses)
 }
 
 pub fn rows(loss: &BTreeMap<String, f64>) -> Vec<Row> {

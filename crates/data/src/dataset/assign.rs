@@ -1,0 +1,486 @@
+//! Which part each image is given.
+
+use std::collections::BTreeSet;
+
+use glob::Pattern;
+
+use super::steady::{Choice, choose, key};
+use super::{Part, SplitBy, SplitOptions, hold_out};
+use crate::images::by_class;
+use crate::manifest::Seen;
+use crate::{DataError, LabelledImages, Purpose, stream};
+
+/// Classes of two images from which on whole classes are held out.
+const A_DOZEN: usize = 12;
+/// Images of a class from which on some can be held out for both validation and test.
+const DIVISIBLE: usize = 6;
+/// Classes that can be divided into three parts with pairs of both kinds.
+const THREE_PARTS: usize = 6;
+/// Classes trained on from which on others are held out to choose the threshold on.
+const ENOUGH_TO_VALIDATE: usize = 10;
+/// Fraction of the images of a trained class that show how good the network is on it, where others
+/// are held out, and how many images a class needs for that.
+const CLOSED_TEST: (f64, usize) = (0.1, 10);
+
+/// Parts of a source's training images and of its test images.
+///
+/// Validation images are drawn from each class; held-out classes keep their test images alone.
+pub fn fixed(
+    images: &LabelledImages,
+    test: &LabelledImages,
+    options: &SplitOptions,
+) -> Result<(Vec<Part>, Vec<Part>), DataError> {
+    if options.by == SplitBy::Classes {
+        return Err(DataError::Setting {
+            name: "the split",
+            found: "by classes".into(),
+            expected: "by images, since the data set has a split of its own; name the classes to \
+                       hold out instead"
+                .into(),
+        });
+    }
+    let held_out = held_out_classes(images.classes(), options.hold_out)?;
+    let unseen = |label: u32| held_out.contains(&(label as usize));
+    let of_test = test.labels().iter().map(|&label| match unseen(label) {
+        false if !held_out.is_empty() => Part::ClosedTest,
+        _ => Part::Test,
+    });
+    let of_test = of_test.collect();
+    if options.only_test {
+        return Ok((vec![Part::Unused; images.len()], of_test));
+    }
+    let mut rng = stream(options.seed, Purpose::Split, 0);
+    let (_, validation) = hold_out(images.labels(), options.validation, "validation", &mut rng)?;
+    let mut parts = vec![Part::Train; images.len()];
+    for i in validation {
+        parts[i] = Part::Validation;
+    }
+    for (part, &label) in parts.iter_mut().zip(images.labels()) {
+        if unseen(label) {
+            *part = Part::Unused;
+        }
+    }
+    Ok((parts, of_test))
+}
+
+/// Parts of a folder's pictures, and by what they were divided; `given` are those of the folder's own
+/// split, `hashes` of the pixels.
+pub fn pictures(
+    images: &LabelledImages,
+    given: &[Option<Part>],
+    hashes: &[u64],
+    options: &SplitOptions,
+) -> Result<(Vec<Part>, SplitBy), DataError> {
+    for (name, fraction) in [("test", options.test), ("validation", options.validation)] {
+        if !(0.0..1.0).contains(&fraction) {
+            return Err(DataError::Setting {
+                name,
+                found: fraction.to_string(),
+                expected: "a fraction from 0 to below 1".into(),
+            });
+        }
+    }
+    let held_out = held_out_classes(images.classes(), options.hold_out)?;
+    let given = given_parts(given);
+    if options.only_test {
+        let part = |part: &Option<Part>| match part {
+            None | Some(Part::Test) => Part::Test,
+            Some(_) => Part::Unused,
+        };
+        return Ok((given.iter().map(part).collect(), SplitBy::Auto));
+    }
+    let mut split = Split {
+        images,
+        hashes,
+        options,
+        before: options.before.map(Seen::new),
+        parts: given
+            .iter()
+            .map(|part| part.unwrap_or(Part::Train))
+            .collect(),
+        roles: vec![Part::Train; images.classes().len()],
+    };
+    let own_test = given.contains(&Some(Part::Test));
+    let by = split.divide(own_test, &held_out);
+    split.keep_parts(&given, by);
+    Ok((split.parts, by))
+}
+
+/// A folder's own parts: without `test`, people test on the other one.
+fn given_parts(given: &[Option<Part>]) -> Vec<Option<Part>> {
+    let has_test = given.contains(&Some(Part::Test));
+    let part = |&part: &Option<Part>| match part {
+        Some(Part::Validation) if !has_test => Some(Part::Test),
+        part => part,
+    };
+    given.iter().map(part).collect()
+}
+
+/// The indices of the classes that names or patterns stand for.
+fn held_out_classes(classes: &[String], names: &[String]) -> Result<BTreeSet<usize>, DataError> {
+    let mut unseen = BTreeSet::new();
+    for name in names {
+        let pattern = Pattern::new(name).map_err(|error| {
+            DataError::Images(format!(
+                "`{name}` is no pattern of class names: {}",
+                error.msg
+            ))
+        })?;
+        let fits = |class: &String| class == name || pattern.matches(class);
+        let found = classes.iter().enumerate().filter(|(_, class)| fits(class));
+        let before = unseen.len();
+        unseen.extend(found.map(|(class, _)| class));
+        if unseen.len() == before && !classes.iter().any(fits) {
+            const SHOWN: usize = 20;
+            let more = if classes.len() > SHOWN { ", …" } else { "" };
+            let classes = classes[..classes.len().min(SHOWN)].join(", ");
+            return Err(DataError::Images(format!(
+                "there is no class `{name}` to hold out; the classes are {classes}{more}"
+            )));
+        }
+    }
+    for (name, found) in [
+        ("the number of classes held out", unseen.len()),
+        (
+            "the number of classes to train on",
+            classes.len() - unseen.len(),
+        ),
+    ] {
+        if !names.is_empty() && found < 2 {
+            return Err(DataError::Setting {
+                name,
+                found: found.to_string(),
+                expected: "at least 2, for dissimilar pairs".into(),
+            });
+        }
+    }
+    Ok(unseen)
+}
+
+/// Pictures on their way to a part.
+struct Split<'a> {
+    images: &'a LabelledImages,
+    hashes: &'a [u64],
+    options: &'a SplitOptions<'a>,
+    before: Option<Seen<'a>>,
+    parts: Vec<Part>,
+    /// What each class is used for; images of a class that is trained on may be held out.
+    roles: Vec<Part>,
+}
+
+impl Split<'_> {
+    /// Gives each image its part as if none had had one before.
+    fn divide(&mut self, own_test: bool, held_out: &BTreeSet<usize>) -> SplitBy {
+        if !held_out.is_empty() {
+            self.hold_out_named(own_test, held_out);
+            return SplitBy::Auto;
+        }
+        if own_test {
+            self.validate_like_the_test();
+            return SplitBy::Auto;
+        }
+        match self.by_classes() {
+            true => {
+                let tested = self.options.test;
+                self.draw_classes(Choice::TestClasses, Part::Test, tested);
+                self.draw_classes(
+                    Choice::ValidationClasses,
+                    Part::Validation,
+                    self.options.validation,
+                );
+                self.follow_roles();
+                self.close_test();
+                SplitBy::Classes
+            }
+            false => {
+                self.divide_images(self.options.test > 0.0);
+                SplitBy::Images
+            }
+        }
+    }
+
+    fn by_classes(&self) -> bool {
+        let sizes = self.sizes();
+        match self.options.by {
+            SplitBy::Images => false,
+            SplitBy::Classes => true,
+            SplitBy::Auto => {
+                let small = sizes.iter().filter(|&&size| size < DIVISIBLE).count();
+                sizes.len() >= A_DOZEN || (sizes.len() >= THREE_PARTS && 2 * small > sizes.len())
+            }
+        }
+    }
+
+    /// Images of each class that has two or more and is trained on.
+    fn sizes(&self) -> Vec<usize> {
+        let mut sizes = vec![0; self.roles.len()];
+        for (&label, part) in self.images.labels().iter().zip(&self.parts) {
+            sizes[label as usize] += usize::from(*part == Part::Train);
+        }
+        let sizes = sizes.into_iter().zip(&self.roles);
+        let trained = sizes.filter(|&(size, role)| size > 1 && *role == Part::Train);
+        trained.map(|(size, _)| size).collect()
+    }
+
+    /// Tests on the classes named: on their own test images, or on all, as they are never trained on.
+    fn hold_out_named(&mut self, own_test: bool, held_out: &BTreeSet<usize>) {
+        for &class in held_out {
+            self.roles[class] = Part::Test;
+        }
+        let unseen = |label: &u32| held_out.contains(&(*label as usize));
+        let mut tested = vec![0; self.roles.len()];
+        for (label, part) in self.images.labels().iter().zip(&self.parts) {
+            tested[*label as usize] += usize::from(*part == Part::Test);
+        }
+        let enough = held_out.iter().all(|&class| tested[class] > 1);
+        for (label, part) in self.images.labels().iter().zip(&mut self.parts) {
+            *part = match (*part, unseen(label)) {
+                (Part::Test, true) => Part::Test,
+                (_, true) if own_test && enough => Part::Unused,
+                (_, true) => Part::Test,
+                (Part::Test, false) => Part::ClosedTest,
+                (part, false) => part,
+            };
+        }
+        if !own_test {
+            self.close_test();
+        }
+        self.validate(true);
+    }
+
+    /// New classes are tested on: then new ones choose the threshold.
+    fn validate_like_the_test(&mut self) {
+        let mut trained = vec![false; self.roles.len()];
+        for (&label, part) in self.images.labels().iter().zip(&self.parts) {
+            trained[label as usize] |= *part == Part::Train;
+        }
+        let mut tested = self.images.labels().iter().zip(&self.parts);
+        let new = tested.all(|(&label, part)| *part != Part::Test || !trained[label as usize]);
+        self.validate(new);
+    }
+
+    /// Draws validation images where there are none.
+    fn validate(&mut self, tests_new_classes: bool) {
+        if self.parts.contains(&Part::Validation) {
+            return;
+        }
+        let enough = self.sizes().len() >= ENOUGH_TO_VALIDATE;
+        let by_classes = match self.options.by {
+            SplitBy::Images => false,
+            SplitBy::Classes => true,
+            SplitBy::Auto => tests_new_classes && enough,
+        };
+        if !by_classes {
+            return self.divide_images(false);
+        }
+        let validation = self.options.validation;
+        self.draw_classes(Choice::ValidationClasses, Part::Validation, validation);
+        let roles = &self.roles;
+        for (part, &label) in self.parts.iter_mut().zip(self.images.labels()) {
+            if *part == Part::Train && roles[label as usize] == Part::Validation {
+                *part = Part::Validation;
+            }
+        }
+    }
+
+    /// Gives `role` to a fraction of the classes that are trained on; those of one image stay.
+    fn draw_classes(&mut self, choice: Choice, role: Part, fraction: f64) {
+        if fraction == 0.0 {
+            return;
+        }
+        let mut sizes = vec![0; self.roles.len()];
+        for (&label, part) in self.images.labels().iter().zip(&self.parts) {
+            sizes[label as usize] += usize::from(*part == Part::Train);
+        }
+        let classes: Vec<usize> = (0..sizes.len())
+            .filter(|&class| sizes[class] > 1 && self.roles[class] == Part::Train)
+            .collect();
+        let name = |&class: &usize| self.images.classes()[class].as_bytes();
+        let keys = classes
+            .iter()
+            .map(|c| key(self.options.seed, choice, name(c)));
+        let count = classes.len();
+        // Eight classes where there are forty: a threshold from two or three holds for those alone.
+        let least = (count / 5)
+            .clamp(2, 8)
+            .max(if count >= A_DOZEN { 3 } else { 2 });
+        let most = (1.5 * fraction * count as f64) as usize;
+        let most = most.max(least).min(count.saturating_sub(2));
+        let chosen = choose(&keys.collect::<Vec<_>>(), fraction, least.min(most), most);
+        for (&class, chosen) in classes.iter().zip(chosen) {
+            if chosen {
+                self.roles[class] = role;
+            }
+        }
+    }
+
+    fn follow_roles(&mut self) {
+        for (part, &label) in self.parts.iter_mut().zip(self.images.labels()) {
+            *part = self.roles[label as usize];
+        }
+    }
+
+    /// Holds out a few images of the classes trained on.
+    fn close_test(&mut self) {
+        let (fraction, needed) = CLOSED_TEST;
+        if self.options.test == 0.0 {
+            return;
+        }
+        for members in self.trained() {
+            if members.len() < needed {
+                continue;
+            }
+            let most = members.len() / 5;
+            self.draw(
+                &members,
+                Choice::ClosedTestImages,
+                fraction,
+                2..=most,
+                Part::ClosedTest,
+            );
+        }
+    }
+
+    /// Holds out images of each class that is trained on: to choose the threshold, and to test.
+    fn divide_images(&mut self, with_test: bool) {
+        let (test, validation) = (self.options.test, self.options.validation);
+        // About the fraction, at least two for a similar pair, and never all but a few.
+        let upto = |count: usize, fraction: f64, keep: usize| {
+            let most = (1.5 * fraction * count as f64) as usize;
+            most.min(count.saturating_sub(keep)).max(2)
+        };
+        let least = |most: usize| (most / 3).max(2).min(most);
+        for (rank, members) in self.trained().into_iter().enumerate() {
+            let count = members.len();
+            // Classes too small for all parts take turns.
+            let (tested, validated) = match (with_test, count) {
+                (_, 0..=2) => continue,
+                (true, 3) => [(0, 2), (2, 0), (0, 0)][rank % 3],
+                (true, 4) => [(0, 2), (2, 0)][rank % 2],
+                (true, 5) => [(1, 2), (2, 1)][rank % 2],
+                (false, 3) => [(0, 2), (0, 0)][rank % 2],
+                (false, _) => (0, upto(count, validation, 2)),
+                (true, _) => (upto(count, test, 4), 0),
+            };
+            let tested = match tested {
+                0 => Vec::new(),
+                most => self.draw(
+                    &members,
+                    Choice::TestImages,
+                    test,
+                    least(most)..=most,
+                    Part::Test,
+                ),
+            };
+            let rest: Vec<usize> = members
+                .into_iter()
+                .filter(|i| !tested.contains(i))
+                .collect();
+            let most = match (with_test, count) {
+                (true, DIVISIBLE..) => upto(rest.len(), validation, 2),
+                _ => validated,
+            };
+            let choice = Choice::ValidationImages;
+            if most > 0 && validation > 0.0 {
+                self.draw(
+                    &rest,
+                    choice,
+                    validation,
+                    least(most)..=most,
+                    Part::Validation,
+                );
+            }
+        }
+    }
+
+    /// The images of each class that are still to be trained on; classes in an order of their own.
+    fn trained(&self) -> Vec<Vec<usize>> {
+        let mut classes: Vec<(u64, Vec<usize>)> = by_class(self.images.labels())
+            .into_iter()
+            .map(|members| {
+                let members = members.into_iter().map(|image| image as usize);
+                let members = members.filter(|&i| self.parts[i] == Part::Train);
+                members.collect::<Vec<usize>>()
+            })
+            .filter(|members| !members.is_empty())
+            .map(|members| {
+                let name = &self.images.classes()[self.images.labels()[members[0]] as usize];
+                let key = key(self.options.seed, Choice::TestClasses, name.as_bytes());
+                (key, members)
+            })
+            .collect();
+        classes.sort();
+        classes.into_iter().map(|(_, members)| members).collect()
+    }
+
+    /// Gives `part` to a fraction of `members`, and returns those.
+    fn draw(
+        &mut self,
+        members: &[usize],
+        choice: Choice,
+        fraction: f64,
+        bounds: std::ops::RangeInclusive<usize>,
+        part: Part,
+    ) -> Vec<usize> {
+        let keys = members.iter().map(|&i| {
+            let content = self.images.content(i).map(<[u8; 32]>::as_slice);
+            let pixels = self.hashes[i].to_be_bytes();
+            key(self.options.seed, choice, content.unwrap_or(&pixels))
+        });
+        let keys: Vec<u64> = keys.collect();
+        let chosen = choose(&keys, fraction, *bounds.start(), *bounds.end());
+        let chosen = members.iter().zip(chosen).filter(|(_, chosen)| *chosen);
+        let chosen: Vec<usize> = chosen.map(|(&i, _)| i).collect();
+        for &i in &chosen {
+            self.parts[i] = part;
+        }
+        chosen
+    }
+
+    /// Gives images and classes that had a part before the same again.
+    fn keep_parts(&mut self, given: &[Option<Part>], by: SplitBy) {
+        let Some(before) = self.before.take() else {
+            return;
+        };
+        for i in 0..self.parts.len() {
+            let class = self.images.labels()[i] as usize;
+            let role = match before.class(&self.images.classes()[class]) {
+                Some(Part::Train | Part::ClosedTest) => Some(Part::Train),
+                role @ Some(Part::Validation | Part::Test) => role,
+                _ => None,
+            };
+            let known = before.part(self.images, i, self.hashes[i]);
+            let tested = matches!(self.parts[i], Part::Test | Part::ClosedTest);
+            self.parts[i] = match (by, role, known) {
+                // The folder says what is tested on, but never what was trained on.
+                (SplitBy::Auto, ..) if given[i].is_some() || !self.options.hold_out.is_empty() => {
+                    match known {
+                        Some(known) if known.is_used() && tested => Part::Unused,
+                        Some(known @ (Part::Train | Part::Validation)) => known,
+                        _ => self.parts[i],
+                    }
+                }
+                (SplitBy::Classes, Some(role), known) => in_class(role, known, self.parts[i]),
+                (SplitBy::Classes, None, Some(Part::Train | Part::Past)) if tested => Part::Unused,
+                (SplitBy::Images, _, Some(Part::Train | Part::Past)) => Part::Train,
+                (SplitBy::Images, _, Some(Part::Validation)) => Part::Validation,
+                (SplitBy::Images, _, Some(Part::Test | Part::ClosedTest)) => Part::Test,
+                _ => self.parts[i],
+            };
+        }
+    }
+}
+
+/// The part of an image whose class is of `role`, that had the part `known`, and would get `drawn`.
+fn in_class(role: Part, known: Option<Part>, drawn: Part) -> Part {
+    match (role, known) {
+        (Part::Train, Some(Part::Train | Part::Past)) => Part::Train,
+        (Part::Train, Some(Part::Validation)) => Part::Unused,
+        (Part::Train, Some(Part::Test | Part::ClosedTest)) => Part::ClosedTest,
+        (Part::Train, _) if drawn == Part::ClosedTest => Part::ClosedTest,
+        (Part::Train, _) => Part::Train,
+        (_, Some(Part::Train | Part::Past)) => Part::Unused,
+        (Part::Test, Some(Part::Validation)) => Part::Unused,
+        (role, _) => role,
+    }
+}

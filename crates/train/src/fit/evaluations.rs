@@ -1,0 +1,70 @@
+//! How often a run is evaluated, and what the evaluations decide.
+
+use anyhow::{Result, ensure};
+
+use super::Fit;
+use crate::run::checkpoint::{self, BEST};
+use crate::settings::Weights;
+use crate::terminal::Voice;
+
+/// Images that are embedded in the time in which one is trained on.
+const EMBEDDED_PER_TRAINED: f64 = 3.0;
+/// Time that evaluations may take, as a share of the training's.
+const SHARE: f64 = 0.2;
+/// Steps between two evaluations at least, since one takes some time however few images there are.
+const LEAST_STEPS: u64 = 20;
+
+impl Fit {
+    /// Steps between two evaluations: whole epochs, where the settings do not say.
+    pub(super) fn evaluation_interval(&self, epoch: u64) -> u64 {
+        let asked = self.config.training.evaluate_every;
+        if asked > 0 {
+            return asked;
+        }
+        let images = (self.dataset.validation.len() + self.dataset.test.len()) as f64;
+        let in_a_step = self.config.images_per_batch() as f64 * EMBEDDED_PER_TRAINED;
+        let least = (images / (in_a_step * SHARE)).ceil() as u64;
+        least.max(LEAST_STEPS).div_ceil(epoch) * epoch
+    }
+
+    /// Whether the best evaluation's weights are kept, and not the last.
+    pub(super) fn keeps_best(&self) -> bool {
+        match self.config.training.weights {
+            Weights::Auto => self.dataset.new_validation_classes,
+            Weights::Last => false,
+            Weights::Best => true,
+        }
+    }
+
+    /// Whether training ends here, since nothing has improved for long. It depends on steps alone, so
+    /// that a resumed run ends where one does that never stopped.
+    pub(super) fn is_spent(&self, interval: u64) -> bool {
+        let patience = self.config.training.patience.saturating_mul(interval);
+        let step = self.progress.step;
+        let waited = |(_, best): (f64, u64)| patience > 0 && step >= best.saturating_add(patience);
+        self.keeps_best() && step.is_multiple_of(interval) && self.progress.best.is_some_and(waited)
+    }
+
+    /// Puts the best weights in place of the last, where they are kept; returns the step they are of.
+    pub(super) fn take_best(&mut self, voice: Voice) -> Result<u64> {
+        let last = self.progress.step;
+        let (true, Some((_, best))) = (self.keeps_best(), self.progress.best) else {
+            return Ok(last);
+        };
+        if best == last {
+            return Ok(last);
+        }
+        let restored = checkpoint::restore(&self.run, BEST, &mut self.trainer)?;
+        let path = self.run.path(BEST);
+        ensure!(
+            restored.step == best,
+            "{} is of step {}, and the best was step {best}",
+            path.display(),
+            restored.step
+        );
+        voice.say(&format!(
+            "kept the weights of step {best} of {last}, the best on the validation images"
+        ));
+        Ok(best)
+    }
+}

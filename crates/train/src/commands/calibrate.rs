@@ -1,13 +1,14 @@
 //! `train calibrate`: chooses the threshold on pairs of the user's own.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use metrics::{OperatingPoint, Roc};
+use metrics::{ErrorRate, OperatingPoint, Roc};
 use model::{ModelFile, weights};
-use serde_json::json;
+use serde::Serialize;
 
 use super::model::ModelArgs;
 use super::pair_list::PairList;
@@ -51,10 +52,10 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     let counted = Counted::new(&list)?;
     counted.tell_left_out(voice);
     let pictures = verifier.read_all(&list.files())?;
-    // Whether the model was trained on any of the pictures is to be checked here.
     let distances = list.distances(&verifier.embed(&pictures)?);
     let distances: Vec<f32> = counted.places.iter().map(|&pair| distances[pair]).collect();
-    let roc = Roc::new(&distances, &counted.same)?;
+    let roc = Roc::new(&distances, &counted.same)
+        .with_context(|| format!("{}: no threshold can be chosen", list.display()))?;
     let threshold = at.threshold(&roc).map_err(|error| {
         usage(format!(
             "{}: {error}: list more different pairs, or name another operating point with --at",
@@ -69,29 +70,53 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     };
     write_whole(&target, &weights::to_bytes(verifier.net(), &file)?)?;
 
-    let [same, different] = counted.kinds();
-    let before = verifier.threshold();
-    let (far, frr) = (
-        roc.false_accepts_at(threshold),
-        roc.false_rejects_at(threshold),
-    );
-    let instead = before.map_or("there was none".into(), |before| format!("was {before:.4}"));
-    voice.give(format_args!(
-        "threshold {threshold:.4} ({instead}), chosen for {at} on {same} same and {different} \
-         different pairs\nfalse accepts {far}, false rejects {frr} on these pairs (95% intervals)\n"
-    ))?;
     voice.say(&format!("wrote {}", target.display()));
-    voice.emit(&json!({
-        "at": at,
-        "threshold": threshold,
-        "previous_threshold": before,
-        "same": same,
-        "different": different,
-        "repeated": counted.repeated,
-        "with_itself": counted.with_itself,
-        "far": far,
-        "frr": frr,
-    }))
+
+    let [same, different] = counted.kinds();
+    let chosen = Chosen {
+        at,
+        threshold,
+        previous_threshold: verifier.threshold(),
+        same,
+        different,
+        repeated: counted.repeated,
+        with_itself: counted.with_itself,
+        far: roc.false_accepts_at(threshold),
+        frr: roc.false_rejects_at(threshold),
+    };
+    voice.give(&chosen)?;
+    voice.emit(&chosen)
+}
+
+/// The threshold, what it was chosen on and what it is worth there.
+#[derive(Serialize)]
+struct Chosen {
+    at: OperatingPoint,
+    threshold: f64,
+    previous_threshold: Option<f64>,
+    same: usize,
+    different: usize,
+    repeated: usize,
+    with_itself: usize,
+    far: ErrorRate,
+    frr: ErrorRate,
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = self.previous_threshold.map(|t| format!("was {t:.4}"));
+        let before = before.unwrap_or("there was none".into());
+        writeln!(
+            f,
+            "threshold {:.4} ({before}), chosen for {} on {} same and {} different pairs",
+            self.threshold, self.at, self.same, self.different
+        )?;
+        writeln!(
+            f,
+            "false accepts {}, false rejects {} on these pairs (95% intervals)",
+            self.far, self.frr
+        )
+    }
 }
 
 /// Keeps other programs from training in the run folder that a file is in, if it is in one.

@@ -44,8 +44,8 @@ pub struct VerifyArgs {
         conflicts_with = "at"
     )]
     threshold: Option<f64>,
-    /// Use the threshold of another operating point on the model's validation pairs: `accuracy`,
-    /// `eer` or `far=RATE`
+    /// Use the threshold of another operating point on the pairs that the model was calibrated on:
+    /// `accuracy`, `eer` or `far=RATE`
     #[arg(long, value_name = "POINT")]
     at: Option<OperatingPoint>,
     /// Exit with status 3 if the pictures are different

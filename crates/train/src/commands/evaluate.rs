@@ -21,8 +21,8 @@ pub struct EvaluateArgs {
     /// Evaluate on other images: `digits`, `mnist:DIR` or `folder:DIR` [default: the run's]
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
-    /// Choose the threshold for another operating point, on the run's validation pairs: `accuracy`,
-    /// `eer` or `far=RATE`
+    /// Choose the threshold for another operating point, on the pairs that the model was calibrated
+    /// on: `accuracy`, `eer` or `far=RATE`
     #[arg(long, value_name = "POINT")]
     at: Option<OperatingPoint>,
 }

@@ -1,9 +1,11 @@
 //! The commands, a file each: its flags, its help and what it does.
 
+mod calibrate;
 mod embed;
 mod evaluate;
 mod fit;
 mod model;
+mod pair_list;
 mod report;
 mod search;
 mod serve;
@@ -35,6 +37,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Decide whether two pictures show the same thing
     Verify(verify::VerifyArgs),
+    /// Choose a model's threshold anew on a list of your own pairs
+    Calibrate(calibrate::CalibrateArgs),
     /// Find the pictures in a folder that are nearest to a given one
     Search(search::SearchArgs),
     /// Write the embeddings of pictures, or of a run's test images, to a file
@@ -54,6 +58,7 @@ pub fn run() -> ExitCode {
         Some(Command::Fit(args)) => fit::fit(&args),
         Some(Command::Evaluate(args)) => evaluate::evaluate(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Verify(args)) => verify::verify(&args),
+        Some(Command::Calibrate(args)) => calibrate::calibrate(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Search(args)) => search::search(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Embed(args)) => embed::embed(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Serve(args)) => serve::serve(&args).map(|()| ExitCode::SUCCESS),

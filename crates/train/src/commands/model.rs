@@ -38,6 +38,14 @@ impl ModelArgs {
     pub fn path(&self) -> &Path {
         &self.run
     }
+
+    /// The model file: the run folder's, or the one named.
+    pub fn file(&self) -> PathBuf {
+        match self.run.is_dir() {
+            true => self.run.join("model.safetensors"),
+            false => self.run.clone(),
+        }
+    }
 }
 
 /// What every command has that judges a run.

@@ -1,17 +1,17 @@
 //! `train verify`: do two pictures show the same thing?
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use metrics::{OperatingPoint, Roc, Verification};
+use metrics::{OperatingPoint, Roc, Verification, is_same};
 use serde::Serialize;
 use serde_json::json;
 use verifier::{Verdict, Verifier};
 
 use super::model::ModelArgs;
+use super::pair_list::PairList;
 use crate::run::write_whole;
 use crate::terminal::{Voice, print, usage};
 
@@ -44,8 +44,8 @@ pub struct VerifyArgs {
         conflicts_with = "at"
     )]
     threshold: Option<f64>,
-    /// Use the threshold of another operating point on the model's validation pairs: `accuracy`,
-    /// `eer` or `far=RATE`
+    /// Use the threshold of another operating point on the pairs that the model was calibrated on:
+    /// `accuracy`, `eer` or `far=RATE`
     #[arg(long, value_name = "POINT")]
     at: Option<OperatingPoint>,
     /// Exit with status 3 if the pictures are different
@@ -70,13 +70,10 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode> {
         let named = |error| usage(format!("--at {rule}: {error}"));
         verifier = verifier.at(rule).map_err(named)?;
     }
-    if verifier.threshold().is_none() {
-        return Err(usage(
-            "the model has no threshold of its own: give one with --threshold",
-        ));
-    }
+    let missing = || usage("the model has no threshold of its own: give one with --threshold");
+    let threshold = verifier.threshold().ok_or_else(missing)?;
     match (&args.pairs, &args.first, &args.second) {
-        (Some(list), ..) => verify_list(args, &verifier, list, voice),
+        (Some(list), ..) => verify_list(args, &verifier, threshold, list, voice),
         (None, Some(a), Some(b)) => verify_two(args, &verifier, [a, b], voice),
         _ => Err(usage("name two pictures, or a list of pairs with --pairs")),
     }
@@ -133,70 +130,52 @@ fn verify_two(
     })
 }
 
-/// A row of a list of pairs.
-struct Row {
-    a: String,
-    b: String,
-    expected: Option<bool>,
-}
-
-/// A row of the results.
+/// A row of the results. The list can be read again: `same` is the truth, as there.
 #[derive(Serialize)]
 struct Judged<'a> {
     a: &'a str,
     b: &'a str,
-    distance: f32,
-    same: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    expected: Option<bool>,
+    same: Option<bool>,
+    distance: f32,
+    verdict: &'static str,
 }
 
 fn verify_list(
     args: &VerifyArgs,
     verifier: &Verifier,
+    threshold: f64,
     list: &Path,
     voice: Voice,
 ) -> Result<ExitCode> {
-    let rows = read_list(list)?;
-    let root = args.root.as_deref();
-    let root = root.or(list.parent()).unwrap_or(Path::new(""));
-    let names = rows.iter().flat_map(|row| [&*row.a, &*row.b]);
-    let names = Vec::from_iter(names.collect::<BTreeSet<_>>());
-    let paths: Vec<PathBuf> = names.iter().map(|name| root.join(name)).collect();
-    let embeddings = verifier.embed(&verifier.read_all(&paths)?)?;
-    let embedding = |name: &str| {
-        let place = names.binary_search(&name);
-        embeddings.row(place.unwrap_or_default())
-    };
-
-    let mut judged = Vec::with_capacity(rows.len());
-    for Row { a, b, expected } in &rows {
-        let verdict = verifier.verdict(embedding(a), embedding(b))?;
-        judged.push(Judged {
+    let list = PairList::read(list, args.root.as_deref())?;
+    let embeddings = verifier.embed(&verifier.read_all(&list.files())?)?;
+    let distances = list.distances(&embeddings);
+    let judged = list.pairs.iter().zip(&distances).map(|(pair, &distance)| {
+        let [a, b] = list.names(pair);
+        Judged {
             a,
             b,
-            distance: verdict.distance,
-            same: verdict.same,
-            expected: *expected,
-        });
-    }
+            same: pair.same,
+            distance,
+            verdict: in_words(is_same(distance, threshold)),
+        }
+    });
+    let judged: Vec<Judged> = judged.collect();
     match (voice, &args.out) {
         (_, Some(out)) => write_whole(out, &as_csv(&judged)?)?,
         (Voice::Json, None) => judged.iter().try_for_each(|row| voice.emit(row))?,
         (_, None) => print(String::from_utf8(as_csv(&judged)?)?)?,
     }
-    let expected: Option<Vec<bool>> = rows.iter().map(|row| row.expected).collect();
-    let (Some(expected), Some(threshold)) = (expected, verifier.threshold()) else {
+    let Some(truth) = list.truth() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let same = expected.iter().filter(|same| **same).count();
-    if same == 0 || same == expected.len() {
+    if truth.iter().all(|same| *same == truth[0]) {
         voice
             .say("no figures: they take same and different pairs, and the list has one kind alone");
         return Ok(ExitCode::SUCCESS);
     }
-    let distances: Vec<f32> = judged.iter().map(|row| row.distance).collect();
-    let roc = Roc::new(&distances, &expected)
+    let roc = Roc::new(&distances, &truth)
         .with_context(|| format!("{}: no figures can be given", list.display()))?;
     let worth = Verification::new(&roc, threshold);
     voice.say(&format!(
@@ -213,55 +192,22 @@ fn verify_list(
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_csv(judged: &[Judged]) -> Result<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in judged {
-        writer.serialize(row)?;
+fn in_words(same: bool) -> &'static str {
+    match same {
+        true => "same",
+        false => "different",
     }
-    Ok(writer.into_inner()?)
 }
 
-/// The rows of a CSV file with the columns `a`, `b` and perhaps `same`, in any order.
-fn read_list(path: &Path) -> Result<Vec<Row>> {
-    let here = path.display();
-    let reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_path(path);
-    let mut reader = reader.with_context(|| format!("cannot read {here}"))?;
-    let header = reader.headers();
-    let header = header
-        .with_context(|| format!("cannot read {here}"))?
-        .clone();
-    let column = |name| header.iter().position(|found| found == name);
-    let (Some(a), Some(b)) = (column("a"), column("b")) else {
-        let found: Vec<&str> = header.iter().collect();
-        return Err(usage(format!(
-            "{here} has the columns {}; its first line must name a and b, and may name same",
-            found.join(",")
-        )));
-    };
-    let same = column("same");
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        // Its text names the line.
-        let record = record.with_context(|| format!("cannot read {here}"))?;
-        let line = record.position().map_or(0, |position| position.line());
-        let expected = same.map(|same| match &record[same] {
-            "1" | "true" | "same" => Ok(true),
-            "0" | "false" | "different" => Ok(false),
-            found => Err(usage(format!(
-                "{here}, line {line}: same is `{found}`; write 1 for the same and 0 for different"
-            ))),
-        });
-        let expected = expected.transpose()?;
-        let [a, b] = [a, b].map(|column| record[column].to_string());
-        if a.is_empty() || b.is_empty() {
-            return Err(usage(format!("{here}, line {line}: a picture has no name")));
-        }
-        rows.push(Row { a, b, expected });
+fn as_csv(judged: &[Judged]) -> Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let truth = judged.iter().any(|row| row.same.is_some());
+    let header = ["a", "b"].into_iter().chain(truth.then_some("same"));
+    writer.write_record(header.chain(["distance", "verdict"]))?;
+    for row in judged {
+        let same = row.same.map(|same| if same { "1" } else { "0" });
+        let cells = [row.a, row.b].into_iter().chain(same);
+        writer.write_record(cells.chain([&*row.distance.to_string(), row.verdict]))?;
     }
-    if rows.is_empty() {
-        return Err(usage(format!("{here} has no pairs")));
-    }
-    Ok(rows)
+    Ok(writer.into_inner()?)
 }

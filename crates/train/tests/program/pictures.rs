@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::scratch::Scratch;
 
 /// The `nth` test image of `class`, light on dark.
-fn digit(class: u32, nth: usize) -> GrayImage {
+pub fn digit(class: u32, nth: usize) -> GrayImage {
     let (_, test) = data::digits().unwrap();
     let mut of_class = (0..test.len()).filter(|&i| test.labels()[i] == class);
     let image = of_class.nth(nth).unwrap();
@@ -23,7 +23,7 @@ fn on_paper(digit: &GrayImage) -> GrayImage {
 }
 
 impl Scratch {
-    fn save(&self, name: &str, picture: &GrayImage) {
+    pub fn save(&self, name: &str, picture: &GrayImage) {
         picture.save(self.path(name)).unwrap();
     }
 
@@ -156,15 +156,15 @@ fn a_list_of_pairs_is_judged_as_its_pairs_are() {
     scratch.write("pairs.csv", &list);
     let ended = scratch.succeeds("verify run --pairs pairs.csv --root faces");
     let rows: Vec<&str> = ended.stdout.lines().collect();
-    assert_eq!((rows.len(), rows[0]), (9, "a,b,distance,same,expected"));
+    assert_eq!((rows.len(), rows[0]), (9, "a,b,same,distance,verdict"));
     let one = scratch.verify("faces/0-0.png", "faces/0-1.png");
     let cells: Vec<&str> = rows[1].split(',').collect();
-    let distance: f64 = cells[2].parse().unwrap();
+    let distance: f64 = cells[3].parse().unwrap();
     assert!((distance - one["distance"].as_f64().unwrap()).abs() < 1e-5);
-    assert_eq!(cells[3], one["same"].to_string());
+    assert_eq!(cells[4] == "same", one["same"] == true);
     let right = rows[1..].iter().filter(|row| {
         let cells: Vec<&str> = row.split(',').collect();
-        cells[3] == cells[4]
+        (cells[2] == "1") == (cells[4] == "same")
     });
     let accuracy = format!("{:.2}% right", 100.0 * right.count() as f64 / 8.0);
     assert!(ended.stderr.contains(&accuracy), "{}", ended.stderr);
@@ -177,6 +177,51 @@ fn a_list_of_pairs_is_judged_as_its_pairs_are() {
     scratch.write("faces/list.csv", "a,b\n0-0.png,1-0.png\n");
     scratch.succeeds("verify run --pairs faces/list.csv --out out/results.csv");
     assert_eq!(scratch.text("out/results.csv").lines().count(), 2);
+}
+
+#[test]
+fn the_results_of_a_list_are_a_list_that_says_the_same() {
+    let scratch = Scratch::with_run();
+    std::fs::create_dir(scratch.path("faces")).unwrap();
+    for (name, class, nth) in [("a", 4, 0), ("b", 4, 1), ("c", 9, 0)] {
+        scratch.save(&format!("faces/{name}.png"), &digit(class, nth));
+    }
+    // At threshold 0 every verdict is `different`, so the truth is not the verdict.
+    let judge = |list: &str, flags: &str| {
+        scratch.succeeds(&format!(
+            "verify run --pairs {list} --root faces --threshold 0 {flags}"
+        ))
+    };
+    let known = "a,b,same\na.png,b.png,1\nb.png,c.png,0\nc.png,a.png,0\n";
+    let unknown = "a,b\na.png,b.png\nb.png,c.png\n";
+    for (list, header, truth) in [
+        (
+            known,
+            "a,b,same,distance,verdict",
+            [Some(true), Some(false)],
+        ),
+        (unknown, "a,b,distance,verdict", [None, None]),
+    ] {
+        scratch.write("pairs.csv", list);
+        let first = judge("pairs.csv", "");
+        assert!(first.stdout.starts_with(header), "{}", first.stdout);
+        assert_eq!(
+            first.stderr.contains("66.67% right"),
+            truth[0].is_some(),
+            "{}",
+            first.stderr
+        );
+        judge("pairs.csv", "--out results.csv");
+        let again = judge("results.csv", "");
+        assert_eq!((again.stdout, again.stderr), (first.stdout, first.stderr));
+
+        let lines = judge("results.csv", "--json").stdout;
+        for (line, truth) in lines.lines().zip(truth) {
+            let row: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(row.get("same").map(|same| same == true), truth, "{row}");
+            assert_eq!(row["verdict"], "different");
+        }
+    }
 }
 
 #[test]

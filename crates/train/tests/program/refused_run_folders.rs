@@ -27,6 +27,7 @@ fn what_is_no_run_folder_is_named() {
             format!("report {place}"),
             format!("fit --resume {place}"),
             format!("verify {place} a.png b.png"),
+            format!("calibrate {place} --pairs pairs.csv"),
             format!("embed {place} --out e.safetensors"),
         ] {
             scratch.refuses(2, &line, &[place, "not a run folder"]);
@@ -71,6 +72,7 @@ fn a_damaged_model_is_named() {
             "evaluate run",
             "report run",
             "verify run a.png b.png",
+            "calibrate run --pairs pairs.csv",
             "embed run --out e.safetensors",
         ] {
             scratch.refuses(1, line, &["run/model.safetensors", "cut short"]);

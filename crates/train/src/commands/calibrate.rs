@@ -1,0 +1,213 @@
+//! `train calibrate`: chooses the threshold on pairs of the user's own.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use metrics::{ErrorRate, OperatingPoint, Roc};
+use model::{ModelFile, weights};
+use serde::Serialize;
+
+use super::model::ModelArgs;
+use super::pair_list::PairList;
+use crate::run::{Lock, RunFolder, write_whole};
+use crate::terminal::{Voice, usage};
+
+/// Flags of `train calibrate`.
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// CSV file with columns `a`, `b` and `same` (1 or 0): pairs of pictures that the model was not
+    /// trained on
+    #[arg(long, value_name = "FILE")]
+    pairs: PathBuf,
+    /// Folder that the paths in the CSV file are relative to [default: the folder of the file]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Choose the threshold for this operating point: `accuracy`, `eer` or `far=RATE` [default: the
+    /// one that the model's threshold was chosen for]
+    #[arg(long, value_name = "POINT")]
+    at: Option<OperatingPoint>,
+    /// Write the calibrated model to a file of its own [default: replace the model file]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Writes the model again with the threshold that suits a list of pairs, and says how good that is.
+///
+/// # Errors
+/// For pictures or a list that cannot be read, a list that no threshold can be chosen on, a run in
+/// training, and a file that cannot be written.
+pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
+    let target = args.out.clone().unwrap_or_else(|| args.model.file());
+    let _lock = lock_run_of(&target)?;
+    let (verifier, voice) = args.model.open()?;
+    let known = verifier.model().calibration.as_ref();
+    let at = args.at.or(known.map(|known| known.at)).unwrap_or_default();
+
+    let list = PairList::read(&args.pairs, args.root.as_deref())?;
+    let counted = Counted::new(&list)?;
+    counted.tell_left_out(voice);
+    let pictures = verifier.read_all(&list.files())?;
+    let distances = list.distances(&verifier.embed(&pictures)?);
+    let distances: Vec<f32> = counted.places.iter().map(|&pair| distances[pair]).collect();
+    let roc = Roc::new(&distances, &counted.same)
+        .with_context(|| format!("{}: no threshold can be chosen", list.display()))?;
+    let threshold = at.threshold(&roc).map_err(|error| {
+        usage(format!(
+            "{}: {error}: list more different pairs, or name another operating point with --at",
+            list.display()
+        ))
+    })?;
+
+    let file = ModelFile {
+        threshold: Some(threshold),
+        calibration: Some(roc.calibration(at)),
+        ..verifier.model().clone()
+    };
+    write_whole(&target, &weights::to_bytes(verifier.net(), &file)?)?;
+
+    voice.say(&format!("wrote {}", target.display()));
+
+    let [same, different] = counted.kinds();
+    let chosen = Chosen {
+        at,
+        threshold,
+        previous_threshold: verifier.threshold(),
+        same,
+        different,
+        repeated: counted.repeated,
+        with_itself: counted.with_itself,
+        far: roc.false_accepts_at(threshold),
+        frr: roc.false_rejects_at(threshold),
+    };
+    voice.give(&chosen)?;
+    voice.emit(&chosen)
+}
+
+/// The threshold, what it was chosen on and what it is worth there.
+#[derive(Serialize)]
+struct Chosen {
+    at: OperatingPoint,
+    threshold: f64,
+    previous_threshold: Option<f64>,
+    same: usize,
+    different: usize,
+    repeated: usize,
+    with_itself: usize,
+    far: ErrorRate,
+    frr: ErrorRate,
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = self.previous_threshold.map(|t| format!("was {t:.4}"));
+        let before = before.unwrap_or("there was none".into());
+        writeln!(
+            f,
+            "threshold {:.4} ({before}), chosen for {} on {} same and {} different pairs",
+            self.threshold, self.at, self.same, self.different
+        )?;
+        writeln!(
+            f,
+            "false accepts {}, false rejects {} on these pairs (95% intervals)",
+            self.far, self.frr
+        )
+    }
+}
+
+/// Keeps other programs from training in the run folder that a file is in, if it is in one.
+fn lock_run_of(file: &Path) -> Result<Option<Lock>> {
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let run = RunFolder::open(folder).ok();
+    run.map(|run| run.lock()).transpose()
+}
+
+/// The pairs of a list that a threshold is chosen on.
+#[derive(Debug, Default)]
+struct Counted {
+    /// Their places in the list.
+    places: Vec<usize>,
+    /// The truth about each.
+    same: Vec<bool>,
+    /// How many of the others repeat one.
+    repeated: usize,
+    /// How many of the others are of a picture with itself.
+    with_itself: usize,
+}
+
+impl Counted {
+    /// Takes each pair of two files once, whichever is first and however their paths are written.
+    ///
+    /// # Errors
+    /// For a list without the truth, one that contradicts itself and one that has pairs of one kind.
+    fn new(list: &PairList) -> Result<Self> {
+        let here = list.display();
+        let Some(truth) = list.truth() else {
+            return Err(usage(format!(
+                "{here} has no column same: a threshold can only be chosen on pairs whose truth is \
+                 known, 1 for the same and 0 for different"
+            )));
+        };
+        // What cannot be found is named when the pictures are read.
+        let files = list.files().into_iter();
+        let files: Vec<PathBuf> = files.map(|f| f.canonicalize().unwrap_or(f)).collect();
+        let mut counted = Self::default();
+        let mut seen = HashMap::new();
+        for (place, (pair, &same)) in list.pairs.iter().zip(&truth).enumerate() {
+            let mut ends = pair.pictures.map(|picture| &files[picture]);
+            ends.sort();
+            if ends[0] == ends[1] {
+                counted.with_itself += 1;
+                continue;
+            }
+            let first = *seen.entry(ends).or_insert(place);
+            if truth[first] != same {
+                let [a, b] = list.names(pair);
+                return Err(usage(format!(
+                    "{here}, lines {} and {}: {a} and {b} are the same on one of them and \
+                     different on the other: remove the wrong line",
+                    list.pairs[first].line, pair.line
+                )));
+            }
+            if first == place {
+                counted.places.push(place);
+                counted.same.push(same);
+            } else {
+                counted.repeated += 1;
+            }
+        }
+        let [same, different] = counted.kinds();
+        if same == 0 || different == 0 {
+            return Err(usage(format!(
+                "{here} has {same} same and {different} different pairs that count: a threshold \
+                 can only be chosen on pairs of both kinds"
+            )));
+        }
+        Ok(counted)
+    }
+
+    /// Says how many pairs do not count, and why.
+    fn tell_left_out(&self, voice: Voice) {
+        for (pairs, why) in [
+            (self.repeated, "listed before"),
+            (self.with_itself, "of a picture with itself"),
+        ] {
+            if pairs > 0 {
+                voice.say(&format!("pairs left out, since they are {why}: {pairs}"));
+            }
+        }
+    }
+
+    /// How many are the same, and how many are different.
+    fn kinds(&self) -> [usize; 2] {
+        let same = self.same.iter().filter(|same| **same).count();
+        [same, self.same.len() - same]
+    }
+}

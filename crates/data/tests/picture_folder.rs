@@ -146,8 +146,26 @@ fn train_and_test_are_taken_as_the_split() {
     save(root.path().join("other/1.png"), 6);
     assert_refused(
         root.path(),
-        "sub-folders train and test, which make a split, next to `other`",
+        "sub-folders `test` and `train`, which make a split, next to `other`",
     );
+}
+
+#[test]
+fn nested_classes_of_a_split_within_a_folder_are_read() {
+    let root = folder();
+    for (path, number) in [
+        ("set/Training/g/x/1.png", 1),
+        ("set/Training/h/y/1.png", 2),
+        ("set/Testing/h/y/1.png", 3),
+    ] {
+        save(root.path().join(path), number);
+    }
+    let read = read(root.path(), &options());
+    assert_eq!(read.train.classes(), ["g/x", "h/y"]);
+    assert_eq!(read.train.labels(), [0, 1]);
+    assert_eq!([read.train.image(0)[0], read.train.image(1)[0]], [1, 2]);
+    assert_eq!((read.test.labels(), read.test.image(0)[0]), (&[1][..], 3));
+    assert_eq!(read.notes.len(), 2, "{:?}", read.notes);
 }
 
 #[test]
@@ -222,11 +240,14 @@ fn a_folder_of_another_layout_is_refused() {
     let root = folder();
     let missing = root.path().join("missing");
     assert_refused(&missing, "not a folder");
-    assert_refused(root.path(), "has no sub-folders");
+    assert_refused(root.path(), "is empty");
     save(root.path().join("loose.png"), 1);
-    assert_refused(root.path(), "has no sub-folders");
+    assert_refused(root.path(), "has 1 picture and no sub-folders");
     fs::create_dir(root.path().join("class")).unwrap();
-    assert_refused(root.path(), "has no picture that can be read");
+    assert_refused(
+        root.path(),
+        "has 1 picture and 1 sub-folder without pictures",
+    );
     save(root.path().join("class/1.png"), 1);
     assert_eq!(read(root.path(), &options()).images.len(), 1);
 }

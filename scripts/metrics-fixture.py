@@ -10,7 +10,13 @@ import sys
 
 import numpy as np
 import sklearn
-from sklearn.metrics import accuracy_score, roc_auc_score, roc_curve
+from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    roc_auc_score,
+    roc_curve,
+)
 from sklearn.neighbors import NearestNeighbors
 
 
@@ -39,7 +45,9 @@ def verification(name, distances, same):
             if below > 0
             else thresholds[above]
         ),
-        "best_accuracy": max(accuracy_score(same, distances <= t) for t in thresholds),
+        "best_balanced_accuracy": max(
+            balanced_accuracy_score(same, distances <= t) for t in thresholds
+        ),
     }
 
 
@@ -93,6 +101,26 @@ def against(name, queries, query_labels, references, reference_labels):
     }
 
 
+def shrinkage(name, features, labels):
+    """The Ledoit-Wolf weight of the deviations from the class means, N - C of which are free.
+
+    The features are stretched, a dimension more than the one before, so that they vary unequally.
+    """
+    features = features * np.arange(1, features.shape[1] + 1)
+    deviations = features.astype(float)
+    classes = np.unique(labels)
+    for label in classes:
+        deviations[labels == label] -= deviations[labels == label].mean(axis=0)
+    weight = ledoit_wolf_shrinkage(deviations, assume_centered=True)
+    return {
+        "name": name,
+        "dim": features.shape[1],
+        "features": features.ravel().tolist(),
+        "labels": labels.tolist(),
+        "shrinkage": min(1.0, weight * len(labels) / (len(labels) - len(classes))),
+    }
+
+
 def pairs(rng, count, share_same, levels, shift):
     """Pairs whose distances take about `levels` values; similar pairs are nearer by `shift`."""
     same = rng.random(count) < share_same
@@ -138,6 +166,11 @@ def main(path):
                 gallery[0][rest],
                 gallery[1][rest],
             )
+        ],
+        "shrinkage": [
+            shrinkage("many of few dimensions", *clusters(rng, [40, 50, 60], 5, 30, 100)),
+            shrinkage("two of each class", *clusters(rng, [2] * 15, 6, 30, 100)),
+            shrinkage("as many dimensions", *clusters(rng, [8, 9, 10], 20, 30, 100)),
         ],
     }
     with open(path, "w", encoding="utf-8") as file:

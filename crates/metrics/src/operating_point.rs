@@ -9,7 +9,7 @@ use crate::{MetricsError, Roc};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum OperatingPoint {
-    /// The most right verdicts: [`Roc::best_threshold`].
+    /// The best balanced accuracy: [`Roc::best_threshold`].
     #[default]
     Accuracy,
     /// Equal false accept and false reject rates: [`Roc::eer`].
@@ -30,7 +30,7 @@ impl OperatingPoint {
             Self::EqualErrorRate => roc.eer().threshold,
             Self::FalseAcceptRate(most) => roc.threshold_at_far(most)?,
         };
-        // Where accepting nothing is best, just below the smallest distance may be just below 0.
+        // Where nothing may be accepted, just below the smallest distance may be just below 0.
         Ok(threshold.max(0.0))
     }
 

@@ -122,7 +122,8 @@ impl Roc {
     /// # Errors
     ///
     /// [`MetricsError::Calibration`] if the columns are empty or differ in length, a distance is not
-    /// finite or not above the one before, a count falls, or no pair is similar or none dissimilar.
+    /// finite or not above the one before, a count falls or is above 2⁵³, or no pair is similar or none
+    /// dissimilar.
     pub fn from_calibration(calibration: &Calibration) -> Result<Self, MetricsError> {
         let Calibration {
             at: _,
@@ -145,6 +146,10 @@ impl Roc {
         }
         if similar == 0 || dissimilar == 0 {
             return refused("have pairs of one kind only");
+        }
+        // The products of two counts below have to fit into an i128.
+        if similar.max(dissimilar) > 1 << 53 {
+            return refused("count more than 2^53 pairs");
         }
         let mut steps = vec![Step::NOTHING];
         let rows = distance.iter().zip(same).zip(different);
@@ -254,29 +259,27 @@ impl Roc {
         }
     }
 
-    /// The threshold with the best accuracy on these pairs, in units of distance.
+    /// The threshold with the best [balanced accuracy](Self::balanced_accuracy_at) on these pairs, in
+    /// units of distance.
     ///
     /// The best thresholds form one or more intervals, each from one distance to a later one. The
     /// result is the middle of the widest, and of the lowest if several are equally wide: mostly the
     /// midpoint between two neighbouring distances.
     ///
-    /// If accepting every pair is best, it is the largest distance; if accepting none is, the next
-    /// number below the smallest.
+    /// If no threshold is better than chance, it accepts every pair and is the largest distance.
     pub fn best_threshold(&self) -> f64 {
-        let (nothing, steps) = (&self.steps[0], &self.steps[1..]);
+        // To accept nothing, the first step, is no better than to accept everything: both are chance.
+        let steps = &self.steps[1..];
         let last = steps.len() - 1;
-        let best = steps.iter().map(|step| self.correct(step)).max();
-        if Some(self.correct(nothing)) > best {
-            return f64::from(steps[0].distance).next_down();
-        }
+        let best = steps.iter().map(|step| self.balance(step)).max();
 
         let (mut widest, mut threshold) = (f64::NEG_INFINITY, f64::NAN);
         let mut end = 0;
-        for run in steps.chunk_by(|a, b| self.correct(a) == self.correct(b)) {
+        for run in steps.chunk_by(|a, b| self.balance(a) == self.balance(b)) {
             end += run.len();
             let low = f64::from(run[0].distance);
             let high = f64::from(steps[end.min(last)].distance);
-            if Some(self.correct(&run[0])) == best && high - low > widest {
+            if Some(self.balance(&run[0])) == best && high - low > widest {
                 widest = high - low;
                 threshold = low.midpoint(high);
             }
@@ -315,7 +318,17 @@ impl Roc {
 
     /// Share of the pairs with the right verdict at a threshold, in [0, 1].
     pub fn accuracy_at(&self, threshold: f64) -> f64 {
-        self.correct(self.step_at(threshold)) as f64 / self.pairs() as f64
+        let step = self.step_at(threshold);
+        let correct = step.similar + (self.dissimilar - step.dissimilar);
+        correct as f64 / self.pairs() as f64
+    }
+
+    /// The mean of true accept rate and true reject rate at a threshold, in [0, 1]: the accuracy if
+    /// both kinds of pairs had the same weight. Chance is a half, however many pairs of each kind
+    /// there are.
+    pub fn balanced_accuracy_at(&self, threshold: f64) -> f64 {
+        let most = 2 * self.similar as u128 * self.dissimilar as u128;
+        self.balance(self.step_at(threshold)) as f64 / most as f64
     }
 
     /// False accept rate at a threshold: share of the dissimilar pairs that are accepted, in [0, 1].
@@ -343,8 +356,10 @@ impl Roc {
         &self.steps[accepted]
     }
 
-    fn correct(&self, step: &Step) -> usize {
-        step.similar + (self.dissimilar - step.dissimilar)
+    /// (TAR + TRR) · same · different, exact.
+    fn balance(&self, step: &Step) -> u128 {
+        let rejected = self.dissimilar - step.dissimilar;
+        step.similar as u128 * self.dissimilar as u128 + rejected as u128 * self.similar as u128
     }
 
     fn point(&self, step: &Step) -> RocPoint {

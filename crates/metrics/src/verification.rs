@@ -4,9 +4,13 @@ use crate::{ErrorRate, Roc};
 
 /// How well a threshold tells similar from dissimilar test pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Verification {
     /// Share of test pairs with the right verdict at `threshold`, in [0, 1].
     pub accuracy: f64,
+    /// The mean of true accept rate and true reject rate at `threshold`, in [0, 1]. The one to beat is
+    /// a half, however many pairs of each kind there are.
+    pub balanced_accuracy: f64,
     /// The largest distance that counts as the same.
     pub threshold: f64,
     /// False accept rate at `threshold`.
@@ -19,6 +23,10 @@ pub struct Verification {
     pub eer: f64,
     /// Test pairs.
     pub pairs: usize,
+    /// Similar test pairs.
+    pub similar: usize,
+    /// Dissimilar test pairs.
+    pub dissimilar: usize,
     /// Whether half the test pairs are similar. If not, the `accuracy` to beat is the share of the
     /// more frequent kind, not a half.
     pub balanced: bool,
@@ -33,13 +41,50 @@ impl Verification {
     pub fn new(test: &Roc, threshold: f64) -> Self {
         Self {
             accuracy: test.accuracy_at(threshold),
+            balanced_accuracy: test.balanced_accuracy_at(threshold),
             threshold,
             far: test.false_accepts_at(threshold),
             frr: test.false_rejects_at(threshold),
             auc: test.auc(),
             eer: test.eer().rate,
             pairs: test.pairs(),
+            similar: test.similar(),
+            dissimilar: test.dissimilar(),
             balanced: test.is_balanced(),
+        }
+    }
+}
+
+/// What has to be stored: the counts are those of the rates, and the balanced accuracy, which older
+/// files lack, follows from them.
+#[derive(Deserialize)]
+struct Stored {
+    accuracy: f64,
+    balanced_accuracy: Option<f64>,
+    threshold: f64,
+    far: ErrorRate,
+    frr: ErrorRate,
+    auc: f64,
+    eer: f64,
+}
+
+impl From<Stored> for Verification {
+    fn from(stored: Stored) -> Self {
+        let (far, frr) = (stored.far, stored.frr);
+        Self {
+            accuracy: stored.accuracy,
+            balanced_accuracy: stored
+                .balanced_accuracy
+                .unwrap_or(1.0 - (far.rate + frr.rate) / 2.0),
+            threshold: stored.threshold,
+            far,
+            frr,
+            auc: stored.auc,
+            eer: stored.eer,
+            pairs: frr.pairs.saturating_add(far.pairs),
+            similar: frr.pairs,
+            dissimilar: far.pairs,
+            balanced: frr.pairs == far.pairs,
         }
     }
 }

@@ -129,12 +129,13 @@ fn a_curve_comes_back_from_its_columns() {
 #[test]
 fn columns_that_are_no_curve_are_refused() {
     let sound = hundreds().calibration(OperatingPoint::Accuracy);
-    let spoilt: [fn(&mut Calibration); 6] = [
+    let spoilt: [fn(&mut Calibration); 7] = [
         |c| c.distance.clear(),
         |c| c.distance[1] = c.distance[0],
         |c| c.distance[3] = f32::NAN,
         |c| c.same[2] = 1_000,
         |c| c.same.iter_mut().for_each(|count| *count = 0),
+        |c| *c.same.last_mut().unwrap() = u64::MAX,
         |c| *c = Calibration::default(),
     ];
     for spoil in spoilt {

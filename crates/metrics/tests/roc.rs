@@ -125,10 +125,10 @@ fn best_threshold_is_the_midpoint_between_the_kinds() {
 
 #[test]
 fn best_threshold_is_the_middle_of_the_widest_interval() {
-    // Right verdicts from 1, 2, 4, 7 and 8 on: 4, 3, 4, 3 and 2 of 5. The best, 4, holds from 1 to
-    // 2 and from 4 to 7.
+    // Right verdicts from 1, 2, 4 and 7 on: 3, 2, 3 and 2 of 4. The best, 3, holds from 1 to 2 and
+    // from 4 to 7.
     assert_eq!(
-        roc(&[1.0, 4.0], &[2.0, 7.0, 8.0]).best_threshold(),
+        roc(&[1.0, 4.0], &[2.0, 7.0]).best_threshold(),
         (4.0 + 7.0) / 2.0
     );
     // The tie at 4 wins one and loses one: the best holds from 1 all the way to 7.
@@ -150,15 +150,42 @@ fn best_threshold_lies_between_neighbouring_f32s() {
 }
 
 #[test]
-fn best_threshold_accepts_all_or_nothing_where_that_is_best() {
-    let mostly_same = roc(&[2.0, 3.0, 4.0], &[1.0]);
-    assert_eq!(mostly_same.best_threshold(), 4.0);
-    assert_eq!(mostly_same.accuracy_at(4.0), 0.75);
+fn best_threshold_accepts_all_where_none_beats_chance() {
+    for (roc, accuracy) in [
+        (roc(&[2.0, 3.0, 4.0], &[1.0]), 0.75),
+        (roc(&[4.0], &[0.0, 1.0, 2.0]), 0.25),
+    ] {
+        assert_eq!(roc.best_threshold(), 4.0);
+        assert_eq!(roc.accuracy_at(4.0), accuracy);
+        assert_eq!(roc.balanced_accuracy_at(4.0), 0.5);
+    }
+}
 
-    let mostly_different = roc(&[4.0], &[0.0, 1.0, 2.0]);
-    let threshold = mostly_different.best_threshold();
-    assert!(threshold.is_finite() && threshold < 0.0);
-    assert_eq!(mostly_different.accuracy_at(threshold), 0.75);
+#[test]
+fn best_threshold_gives_both_kinds_the_same_weight() {
+    // One of 2 similar and none of 10 dissimilar pairs are accepted from 1 on: 11 of 12 right, but
+    // (1/2 + 1)/2 = 3/4 balanced. From 3.5 on both and 2: 10 of 12, but (1 + 8/10)/2 = 9/10.
+    let different: Vec<f32> = (2..12).map(|d| d as f32).collect();
+    let roc = roc(&[1.0, 3.5], &different);
+    assert_eq!(roc.best_threshold(), 3.75);
+    for (threshold, accuracy, balanced) in [(1.0, 11.0 / 12.0, 0.75), (3.75, 10.0 / 12.0, 0.9)] {
+        assert_eq!(roc.accuracy_at(threshold), accuracy);
+        assert_eq!(roc.balanced_accuracy_at(threshold), balanced);
+    }
+}
+
+#[test]
+fn balanced_accuracy_is_the_accuracy_of_equally_many_pairs() {
+    let same = [1.0, 2.0, 5.0, 7.0, 7.0, 9.0, 11.0];
+    let different = [2.0, 6.0, 7.0, 8.0, 9.0, 12.0, 13.0];
+    let roc = roc(&same, &different);
+    for threshold in 0..14 {
+        let threshold = f64::from(threshold);
+        assert_eq!(
+            roc.balanced_accuracy_at(threshold),
+            roc.accuracy_at(threshold)
+        );
+    }
 }
 
 #[test]
@@ -181,14 +208,19 @@ fn no_threshold_beats_the_best() {
     for seed in 0..200 {
         let (distances, same) = random_pairs(seed);
         let roc = Roc::new(&distances, &same).unwrap();
-        let best = roc.accuracy_at(roc.best_threshold());
+        let best = roc.balanced_accuracy_at(roc.best_threshold());
         for threshold in (-1..42).map(|half| f64::from(half) / 2.0) {
-            let right = distances
-                .iter()
-                .zip(&same)
-                .filter(|(d, s)| is_same(**d, threshold) == **s);
-            let accuracy = right.count() as f64 / same.len() as f64;
-            assert!(best >= accuracy, "seed {seed}: {accuracy} at {threshold}");
+            let right = |truth: bool| {
+                let of_truth = || distances.iter().zip(&same).filter(|(_, s)| **s == truth);
+                let right = of_truth().filter(|(d, _)| is_same(**d, threshold) == truth);
+                right.count() as f64 / of_truth().count() as f64
+            };
+            let balanced = (right(true) + right(false)) / 2.0;
+            assert_close(roc.balanced_accuracy_at(threshold), balanced);
+            assert!(
+                best >= balanced - 1e-15,
+                "seed {seed}: {balanced} at {threshold}"
+            );
         }
     }
 }
@@ -236,6 +268,7 @@ fn verification_judges_test_pairs_at_a_threshold_from_elsewhere() {
         result,
         Verification {
             accuracy: 0.75,
+            balanced_accuracy: 0.75,
             threshold: 2.5,
             far: ErrorRate::new(0, 2),
             frr: ErrorRate::new(1, 2),
@@ -243,10 +276,16 @@ fn verification_judges_test_pairs_at_a_threshold_from_elsewhere() {
             // At 1 the gap is -1/2, at 2.75 it is 1/2: half of the way from FAR 0 to FAR 1.
             eer: 0.5,
             pairs: 4,
+            similar: 2,
+            dissimilar: 2,
             balanced: true,
         }
     );
-    assert!(!Verification::new(&roc(&[1.0], &[2.0, 3.0]), 1.5).balanced);
+    // Of 1 and 4 pairs the similar one and three dissimilar ones are right.
+    let unequal = Verification::new(&roc(&[1.0], &[1.5, 2.0, 3.0, 4.0]), 1.5);
+    assert!(!unequal.balanced);
+    assert_eq!((unequal.similar, unequal.dissimilar), (1, 4));
+    assert_eq!((unequal.accuracy, unequal.balanced_accuracy), (0.8, 0.875));
 }
 
 #[test]
@@ -254,13 +293,20 @@ fn verification_survives_json() {
     let result = Verification::new(&roc(&[1.0, 3.0], &[2.75, 2.75]), 2.5);
     let json = serde_json::to_string(&result).unwrap();
     for part in [
-        r#"{"accuracy":0.75,"threshold":2.5,"far":{"rate":0.0,"low":0.0,"high":0."#,
+        r#"{"accuracy":0.75,"balanced_accuracy":0.75,"threshold":2.5,"far":{"rate":0.0,"low":0.0,"high":0."#,
         r#","errors":0,"pairs":2},"frr":{"rate":0.5,"low":0."#,
-        r#","errors":1,"pairs":2},"auc":0.5,"eer":0.5,"pairs":4,"balanced":true}"#,
+        r#","errors":1,"pairs":2},"auc":0.5,"eer":0.5,"pairs":4,"similar":2,"dissimilar":2,"balanced":true}"#,
     ] {
         assert!(json.contains(part), "{json}");
     }
     assert_eq!(serde_json::from_str::<Verification>(&json).unwrap(), result);
+
+    // As it was before the balanced accuracy and the counts of each kind.
+    let old = json
+        .replace(r#""balanced_accuracy":0.75,"#, "")
+        .replace(r#","similar":2,"dissimilar":2"#, "");
+    assert!(old.len() < json.len() - 40, "{old}");
+    assert_eq!(serde_json::from_str::<Verification>(&old).unwrap(), result);
 }
 
 #[test]

@@ -22,7 +22,7 @@ struct VerificationCase {
     tar: Vec<f64>,
     eer: f64,
     eer_threshold: f64,
-    best_accuracy: f64,
+    best_balanced_accuracy: f64,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +61,7 @@ fn assert_close(case: &str, what: &str, found: f64, expected: f64) {
 }
 
 #[test]
-fn roc_auc_eer_and_best_accuracy_agree() {
+fn roc_auc_eer_and_best_balanced_accuracy_agree() {
     for case in fixture().verification {
         let roc = Roc::new(&case.distances, &case.same).unwrap();
         assert_close(&case.name, "AUC", roc.auc(), case.auc);
@@ -73,8 +73,9 @@ fn roc_auc_eer_and_best_accuracy_agree() {
             eer.threshold,
             case.eer_threshold,
         );
-        let best = roc.accuracy_at(roc.best_threshold());
-        assert_close(&case.name, "best accuracy", best, case.best_accuracy);
+        let best = roc.balanced_accuracy_at(roc.best_threshold());
+        let expected = case.best_balanced_accuracy;
+        assert_close(&case.name, "best balanced accuracy", best, expected);
 
         let points: Vec<_> = roc.points().collect();
         let thresholds: Vec<f64> = points.iter().skip(1).map(|p| p.threshold).collect();

@@ -6,11 +6,13 @@ use crate::{ErrorRate, Roc};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct Verification {
-    /// Share of test pairs with the right verdict at `threshold`, in [0, 1].
+    /// Share of right verdicts at `threshold`, both kinds of pairs weighing the same: the mean of true
+    /// accept rate and true reject rate, in [0, 1]. The one to beat is a half, however many pairs of
+    /// each kind there are.
     pub accuracy: f64,
-    /// The mean of true accept rate and true reject rate at `threshold`, in [0, 1]. The one to beat is
-    /// a half, however many pairs of each kind there are.
-    pub balanced_accuracy: f64,
+    /// Share of all test pairs with the right verdict, in [0, 1]; the same number where half of them
+    /// are similar. The one to beat is the share of the more frequent kind.
+    pub share_right: f64,
     /// The largest distance that counts as the same.
     pub threshold: f64,
     /// False accept rate at `threshold`.
@@ -27,8 +29,7 @@ pub struct Verification {
     pub similar: usize,
     /// Dissimilar test pairs.
     pub dissimilar: usize,
-    /// Whether half the test pairs are similar. If not, the `accuracy` to beat is the share of the
-    /// more frequent kind, not a half.
+    /// Whether half the test pairs are similar.
     pub balanced: bool,
 }
 
@@ -40,8 +41,8 @@ impl Verification {
     /// the network overfits.
     pub fn new(test: &Roc, threshold: f64) -> Self {
         Self {
-            accuracy: test.accuracy_at(threshold),
-            balanced_accuracy: test.balanced_accuracy_at(threshold),
+            accuracy: test.balanced_accuracy_at(threshold),
+            share_right: test.accuracy_at(threshold),
             threshold,
             far: test.false_accepts_at(threshold),
             frr: test.false_rejects_at(threshold),
@@ -55,12 +56,12 @@ impl Verification {
     }
 }
 
-/// What has to be stored: the counts are those of the rates, and the balanced accuracy, which older
-/// files lack, follows from them.
+/// What has to be stored: the counts are those of the rates. Older files have the share of right
+/// verdicts as the accuracy.
 #[derive(Deserialize)]
 struct Stored {
     accuracy: f64,
-    balanced_accuracy: Option<f64>,
+    share_right: Option<f64>,
     threshold: f64,
     far: ErrorRate,
     frr: ErrorRate,
@@ -71,11 +72,13 @@ struct Stored {
 impl From<Stored> for Verification {
     fn from(stored: Stored) -> Self {
         let (far, frr) = (stored.far, stored.frr);
+        let accuracy = match stored.share_right {
+            Some(_) => stored.accuracy,
+            None => 1.0 - (far.rate + frr.rate) / 2.0,
+        };
         Self {
-            accuracy: stored.accuracy,
-            balanced_accuracy: stored
-                .balanced_accuracy
-                .unwrap_or(1.0 - (far.rate + frr.rate) / 2.0),
+            accuracy,
+            share_right: stored.share_right.unwrap_or(stored.accuracy),
             threshold: stored.threshold,
             far,
             frr,

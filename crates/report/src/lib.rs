@@ -28,6 +28,8 @@ pub struct Report<'a> {
     pub title: &'a str,
     /// What was trained on what and how to repeat it: label, value.
     pub facts: &'a [(&'static str, String)],
+    /// What to know before believing the figures, a sentence each.
+    pub notes: &'a [String],
     /// Figures of merit as the reader should see them: label, value.
     pub results: &'a [(&'static str, String)],
     /// The run's configuration, as its file has it.

@@ -39,6 +39,12 @@ pub fn page(report: &Report, figures: &[Figure]) -> String {
                         }
                         section { h2 { "The run" } (table("facts", report.facts)) }
                     }
+                    @if !report.notes.is_empty() {
+                        section.notes {
+                            h2 { "Before you believe the figures" }
+                            ul { @for note in report.notes { li { (note) } } }
+                        }
+                    }
                     @for figure in figures { (section(figure)) }
                     section {
                         details open {

@@ -85,6 +85,7 @@ impl Run {
             title: "Siamese network",
             facts: &self.facts,
             results: &self.results,
+            notes: &[],
             config: "seed = 7\n",
             train_loss: &self.train_loss,
             test_loss: &self.test_loss,

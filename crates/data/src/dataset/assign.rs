@@ -135,7 +135,8 @@ fn held_out_classes(classes: &[String], names: &[String]) -> Result<BTreeSet<usi
             let more = if classes.len() > SHOWN { ", …" } else { "" };
             let classes = classes[..classes.len().min(SHOWN)].join(", ");
             return Err(DataError::Images(format!(
-                "there is no class `{name}` to hold out; the classes are {classes}{more}"
+                "there is no class `{name}` to hold out (--hold-out-classes, data.hold_out_classes); \
+                 the classes are {classes}{more}"
             )));
         }
     }

@@ -90,10 +90,11 @@ impl Fit {
             let progress = newest.unwrap_or_default();
             if !changes.is_empty() || !of_data.is_empty() {
                 // First: a change that is recorded and not made is seen at the next resume.
-                run.append(
-                    "changes.jsonl",
-                    &json!({ "step": progress.step, "changes": changes, "data": of_data }),
-                )?;
+                let mut line = json!({ "step": progress.step, "changes": changes });
+                if !of_data.is_empty() {
+                    line["data"] = json!(of_data);
+                }
+                run.append("changes.jsonl", &line)?;
                 run.write("config.toml", config.to_toml()?.as_bytes())?;
             }
             run.write_manifest(&manifest)?;

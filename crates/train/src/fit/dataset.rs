@@ -1,4 +1,4 @@
-use anyhow::{Context, Result};
+use anyhow::Result;
 use data::{Dataset, FolderOptions, Framing, ImageShape, Manifest, SplitOptions};
 
 use crate::settings::RunConfig;
@@ -47,7 +47,7 @@ pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset
     };
     let loaded = config.data.source.load(&split, &options);
     bar.finish_and_clear();
-    let dataset = loaded.with_context(|| format!("loading {}", config.data.source))?;
+    let dataset = loaded?;
     let ImageShape {
         channels,
         height,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use candle_core::Tensor;
-use data::{Batch, Dataset, Loader};
+use data::{Batch, Dataset, LabelledImages, Loader};
 
 use crate::device;
 use crate::judging::{EvaluationPairs, ValidationMetrics};
@@ -194,19 +194,20 @@ impl Fit {
             0 => String::new(),
             step => format!(", going on after step {step}"),
         };
-        let of_new = |new: bool| {
-            if new {
-                ", of classes not trained on"
-            } else {
-                ""
-            }
+        let of_new = |new: bool, images: &LabelledImages| match new {
+            true => format!(", all of classes not trained on: {}", names(images)),
+            false => String::new(),
         };
+        let validated = of_new(
+            self.dataset.new_validation_classes,
+            &self.dataset.validation,
+        );
         let tested = match self.dataset.tests_validation {
             true => "none to test on".into(),
             false => format!(
                 "{} to test on{}",
                 self.dataset.test.len(),
-                of_new(self.dataset.new_test_classes)
+                of_new(self.dataset.new_test_classes, &self.dataset.test)
             ),
         };
         let left_out = match self.loader.sampler().left_out() {
@@ -217,13 +218,12 @@ impl Fit {
             ),
         };
         voice.say(&format!(
-            "{} on {} images of {} ({} held out{}, {tested}): {parameters} parameters, \
+            "{} on {} images of {} ({} held out{validated}; {tested}): {parameters} parameters, \
              {}-dimensional embedding, {steps} steps of {} on {}{from}{left_out}",
             self.run.display(),
             self.dataset.train.len(),
             self.dataset.name,
             self.dataset.validation.len(),
-            of_new(self.dataset.new_validation_classes),
             self.trainer.net().config().embedding,
             self.config.batch_in_words(),
             device::name(self.trainer.net().device()),
@@ -308,6 +308,19 @@ impl Fit {
         self.log.sync()?;
         self.progress.logged = self.log.bytes();
         Ok(())
+    }
+}
+
+/// The classes that images are of, or how many where they are many.
+fn names(images: &LabelledImages) -> String {
+    const MOST: usize = 12;
+    let counts = images.class_counts().into_iter().zip(images.classes());
+    let names: Vec<&str> = counts
+        .filter_map(|(count, name)| (count > 0).then_some(name.as_str()))
+        .collect();
+    match names.len() {
+        0..=MOST => names.join(", "),
+        count => format!("{} and {} more", names[..MOST].join(", "), count - MOST),
     }
 }
 

@@ -33,7 +33,8 @@ pub fn write(
         .collect();
     let page = render(&Report {
         title: &format!("Siamese network on {}", dataset.name),
-        facts: &facts(run, config, summary),
+        facts: &facts(run, config, dataset, summary),
+        notes: &notes(test, summary),
         config: &config.to_toml()?,
         results: &test.figures.rows(),
         train_loss: &train_loss,
@@ -57,7 +58,18 @@ pub fn write(
     run.write("report.html", page.html.as_bytes())
 }
 
-fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(&'static str, String)> {
+/// Those of the run, and what the figures say of the network.
+fn notes(test: &TestReport, summary: &Summary) -> Vec<String> {
+    let advice = None::<String>;
+    summary.notes.iter().cloned().chain(advice).collect()
+}
+
+fn facts(
+    run: &RunFolder,
+    config: &RunConfig,
+    dataset: &Dataset,
+    summary: &Summary,
+) -> Vec<(&'static str, String)> {
     let count = |set: &str| summary.images.get(set).copied().unwrap_or_default();
     let net = &config.net;
     let layer = net.trunk.layer();
@@ -70,10 +82,16 @@ fn facts(run: &RunFolder, config: &RunConfig, summary: &Summary) -> Vec<(&'stati
         .iter()
         .map(|hidden| format!("fc {}", hidden.units));
     let layers: Vec<String> = filters.chain(units).collect();
-    let held_out = &config.data.hold_out_classes;
-    let held_out = (!held_out.is_empty()).then(|| {
-        let names = held_out.join(", ");
-        let note = format!("all figures and charts are of {names}, which it was not trained on");
+    let tested = dataset.test.class_counts().into_iter();
+    let tested: Vec<&str> = (tested.zip(dataset.test.classes()))
+        .filter_map(|(count, name)| (count > 0).then_some(name.as_str()))
+        .collect();
+    let held_out = dataset.new_test_classes.then(|| {
+        let note = match tested.len() {
+            0..=20 => tested.join(", "),
+            count => format!("{count} classes"),
+        };
+        let note = format!("all figures and charts are of {note}, which it was not trained on");
         ("classes", note)
     });
     let facts = vec![

@@ -352,7 +352,7 @@ mod tests {
             ("training.pairs_per_batch=0", "training.pairs_per_batch"),
             ("optimiser.learning_rate=0", "optimiser.learning_rate"),
             ("data.validation=1.5", "data.validation"),
-            ("data.test=0", "data.test"),
+            ("data.test=1", "data.test"),
             ("data.store=tape", "store"),
             ("transform.edge=mirror", "edge"),
             ("net.embedding=0", "embedding"),

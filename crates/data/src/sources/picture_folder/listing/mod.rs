@@ -27,8 +27,6 @@ pub(super) struct Listing {
     /// The files, classes in order, and files in the order of their names. Where there is a split,
     /// its parts come one after the other, in the order of their folders' names.
     pub files: Vec<Entry>,
-    /// Whether the folder has a split of its own.
-    pub split: bool,
 }
 
 /// A file that may be a picture.
@@ -57,7 +55,6 @@ impl Listing {
         }
         let top = unwrapped(&tree, notes);
         let parts = parts::of(top, notes)?;
-        let split = parts.iter().any(|(part, _)| part.is_some());
         let mut found = Vec::new();
         for (part, folder) in parts {
             found.extend(classes_in(folder, part, notes)?);
@@ -73,7 +70,6 @@ impl Listing {
         Ok(Self {
             files: files.collect(),
             classes,
-            split,
         })
     }
 }

@@ -161,10 +161,15 @@ fn nested_classes_of_a_split_within_a_folder_are_read() {
         save(root.path().join(path), number);
     }
     let read = read(root.path(), &options());
-    assert_eq!(read.train.classes(), ["g/x", "h/y"]);
-    assert_eq!(read.train.labels(), [0, 1]);
-    assert_eq!([read.train.image(0)[0], read.train.image(1)[0]], [1, 2]);
-    assert_eq!((read.test.labels(), read.test.image(0)[0]), (&[1][..], 3));
+    assert_eq!(read.images.classes(), ["g/x", "h/y"]);
+    let parts = &read.given;
+    let of = |part| (0..parts.len()).filter(move |&i| parts[i] == Some(part));
+    let seen = |part| {
+        let seen = of(part).map(|i| (read.images.labels()[i], read.images.image(i)[0]));
+        seen.collect::<Vec<_>>()
+    };
+    assert_eq!(seen(Part::Train), [(0, 1), (1, 2)]);
+    assert_eq!(seen(Part::Test), [(1, 3)]);
     assert_eq!(read.notes.len(), 2, "{:?}", read.notes);
 }
 

@@ -268,7 +268,7 @@ fn verification_judges_test_pairs_at_a_threshold_from_elsewhere() {
         result,
         Verification {
             accuracy: 0.75,
-            balanced_accuracy: 0.75,
+            share_right: 0.75,
             threshold: 2.5,
             far: ErrorRate::new(0, 2),
             frr: ErrorRate::new(1, 2),
@@ -285,7 +285,7 @@ fn verification_judges_test_pairs_at_a_threshold_from_elsewhere() {
     let unequal = Verification::new(&roc(&[1.0], &[1.5, 2.0, 3.0, 4.0]), 1.5);
     assert!(!unequal.balanced);
     assert_eq!((unequal.similar, unequal.dissimilar), (1, 4));
-    assert_eq!((unequal.accuracy, unequal.balanced_accuracy), (0.8, 0.875));
+    assert_eq!((unequal.accuracy, unequal.share_right), (0.875, 0.8));
 }
 
 #[test]

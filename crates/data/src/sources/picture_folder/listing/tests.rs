@@ -44,6 +44,7 @@ fn files(listing: &Listing) -> Vec<String> {
             Some(Part::Train) => "train: ",
             Some(Part::Validation) => "validation: ",
             Some(Part::Test) => "test: ",
+            Some(other) => panic!("{other:?}"),
         };
         let class = &listing.classes[file.class as usize];
         format!("{part}{class}: {}", file.name)

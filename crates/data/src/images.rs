@@ -266,9 +266,9 @@ impl LabelledImages {
         }
     }
 
-    /// (N,): a hash of each image's pixels, equal where all pixels are equal.
+    /// (N,): the [`pixel_hash`] of each image.
     pub fn pixel_hashes(&self) -> Vec<u64> {
-        let hash = |i| first_8(&Sha256::digest(self.image(i)));
+        let hash = |i| pixel_hash(self.image(i));
         (0..self.len()).into_par_iter().map(hash).collect()
     }
 
@@ -306,6 +306,11 @@ impl LabelledImages {
             origin: self.origin.clone(),
         }
     }
+}
+
+/// A hash of an image's pixels, equal where all pixels are equal.
+pub fn pixel_hash(pixels: &[u8]) -> u64 {
+    first_8(&Sha256::digest(pixels))
 }
 
 /// A hash's first eight bytes, as a number.

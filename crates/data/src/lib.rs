@@ -24,7 +24,7 @@ mod transform;
 
 pub use dataset::{Dataset, Part, SplitBy, SplitOptions};
 pub use error::{DataError, PictureProblem};
-pub use images::{ImageFile, ImageShape, LabelledImages};
+pub use images::{ImageFile, ImageShape, LabelledImages, pixel_hash};
 pub use loader::{Batch, Loader, Prefetch, batch_of, input_of};
 pub use manifest::{DataChanges, ImageRecord, Manifest};
 pub(crate) use picture::read_picture_hashed;

@@ -1,6 +1,6 @@
 //! Which images a run has, and what each is used for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,13 @@ impl Manifest {
     /// Its images.
     pub fn images(&self) -> &[ImageRecord] {
         &self.images
+    }
+
+    /// [`pixel_hash`](crate::pixel_hash)es of the images of a part that `counts`.
+    pub fn pixels_of(&self, counts: impl Fn(Part) -> bool) -> HashSet<u64> {
+        let images = self.images.iter().filter(|image| counts(image.part));
+        let hashes = images.map(|image| u64::from_str_radix(&image.pixels, 16));
+        hashes.flatten().collect()
     }
 
     /// As CSV: a row an image.

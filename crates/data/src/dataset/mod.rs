@@ -35,9 +35,14 @@ pub enum Part {
 }
 
 impl Part {
+    /// Whether a network was trained on such an image.
+    pub fn is_trained(self) -> bool {
+        matches!(self, Self::Train | Self::Past)
+    }
+
     /// Whether a network, or its threshold, depends on such an image.
     pub fn is_used(self) -> bool {
-        matches!(self, Self::Train | Self::Past | Self::Validation)
+        self.is_trained() || self == Self::Validation
     }
 }
 

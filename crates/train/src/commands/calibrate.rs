@@ -1,19 +1,19 @@
 //! `train calibrate`: chooses the threshold on pairs of the user's own.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use data::Part;
 use metrics::{ErrorRate, OperatingPoint, Roc};
 use model::{ModelFile, weights};
 use serde::Serialize;
 
 use super::model::ModelArgs;
-use super::pair_list::PairList;
+use super::pair_list::{DistinctPairs, PairList};
 use crate::run::{Lock, RunFolder, write_whole};
-use crate::terminal::{Voice, usage};
+use crate::terminal::usage;
 
 /// Flags of `train calibrate`.
 #[derive(Debug, Args)]
@@ -49,9 +49,10 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     let at = args.at.or(known.map(|known| known.at)).unwrap_or_default();
 
     let list = PairList::read(&args.pairs, args.root.as_deref())?;
-    let counted = Counted::new(&list)?;
-    counted.tell_left_out(voice);
     let pictures = verifier.read_all(&list.files())?;
+    let counted = DistinctPairs::new(&list, &args.model.known(&pictures, Part::is_trained)?)?;
+    counted.tell_left_out(voice);
+    counted.check_kinds(&list)?;
     let distances = list.distances(&verifier.embed(&pictures)?);
     let distances: Vec<f32> = counted.places.iter().map(|&pair| distances[pair]).collect();
     let roc = Roc::new(&distances, &counted.same)
@@ -81,6 +82,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
         different,
         repeated: counted.repeated,
         with_itself: counted.with_itself,
+        trained_on: counted.known,
         far: roc.false_accepts_at(threshold),
         frr: roc.false_rejects_at(threshold),
     };
@@ -98,6 +100,7 @@ struct Chosen {
     different: usize,
     repeated: usize,
     with_itself: usize,
+    trained_on: usize,
     far: ErrorRate,
     frr: ErrorRate,
 }
@@ -127,87 +130,4 @@ fn lock_run_of(file: &Path) -> Result<Option<Lock>> {
     };
     let run = RunFolder::open(folder).ok();
     run.map(|run| run.lock()).transpose()
-}
-
-/// The pairs of a list that a threshold is chosen on.
-#[derive(Debug, Default)]
-struct Counted {
-    /// Their places in the list.
-    places: Vec<usize>,
-    /// The truth about each.
-    same: Vec<bool>,
-    /// How many of the others repeat one.
-    repeated: usize,
-    /// How many of the others are of a picture with itself.
-    with_itself: usize,
-}
-
-impl Counted {
-    /// Takes each pair of two files once, whichever is first and however their paths are written.
-    ///
-    /// # Errors
-    /// For a list without the truth, one that contradicts itself and one that has pairs of one kind.
-    fn new(list: &PairList) -> Result<Self> {
-        let here = list.display();
-        let Some(truth) = list.truth() else {
-            return Err(usage(format!(
-                "{here} has no column same: a threshold can only be chosen on pairs whose truth is \
-                 known, 1 for the same and 0 for different"
-            )));
-        };
-        // What cannot be found is named when the pictures are read.
-        let files = list.files().into_iter();
-        let files: Vec<PathBuf> = files.map(|f| f.canonicalize().unwrap_or(f)).collect();
-        let mut counted = Self::default();
-        let mut seen = HashMap::new();
-        for (place, (pair, &same)) in list.pairs.iter().zip(&truth).enumerate() {
-            let mut ends = pair.pictures.map(|picture| &files[picture]);
-            ends.sort();
-            if ends[0] == ends[1] {
-                counted.with_itself += 1;
-                continue;
-            }
-            let first = *seen.entry(ends).or_insert(place);
-            if truth[first] != same {
-                let [a, b] = list.names(pair);
-                return Err(usage(format!(
-                    "{here}, lines {} and {}: {a} and {b} are the same on one of them and \
-                     different on the other: remove the wrong line",
-                    list.pairs[first].line, pair.line
-                )));
-            }
-            if first == place {
-                counted.places.push(place);
-                counted.same.push(same);
-            } else {
-                counted.repeated += 1;
-            }
-        }
-        let [same, different] = counted.kinds();
-        if same == 0 || different == 0 {
-            return Err(usage(format!(
-                "{here} has {same} same and {different} different pairs that count: a threshold \
-                 can only be chosen on pairs of both kinds"
-            )));
-        }
-        Ok(counted)
-    }
-
-    /// Says how many pairs do not count, and why.
-    fn tell_left_out(&self, voice: Voice) {
-        for (pairs, why) in [
-            (self.repeated, "listed before"),
-            (self.with_itself, "of a picture with itself"),
-        ] {
-            if pairs > 0 {
-                voice.say(&format!("pairs left out, since they are {why}: {pairs}"));
-            }
-        }
-    }
-
-    /// How many are the same, and how many are different.
-    fn kinds(&self) -> [usize; 2] {
-        let same = self.same.iter().filter(|same| **same).count();
-        [same, self.same.len() - same]
-    }
 }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
+use data::{Part, Picture, pixel_hash};
 use verifier::{Verifier, VerifierError};
 
 use crate::device::DeviceArgs;
@@ -45,6 +46,19 @@ impl ModelArgs {
             true => self.run.join("model.safetensors"),
             false => self.run.clone(),
         }
+    }
+}
+
+impl ModelArgs {
+    /// Which pictures, read for the model, its run has used as an image of a part that `counts`. None
+    /// for a model without its run.
+    pub fn known(&self, pictures: &[Picture], counts: fn(Part) -> bool) -> Result<Vec<bool>> {
+        let run = RunFolder::of_model(&self.run);
+        let manifest = run.map(|run| run.manifest()).transpose()?.flatten();
+        let used = manifest.map(|manifest| manifest.pixels_of(counts));
+        let used = used.unwrap_or_default();
+        let known = |picture: &Picture| used.contains(&pixel_hash(&picture.pixels));
+        Ok(pictures.iter().map(known).collect())
     }
 }
 

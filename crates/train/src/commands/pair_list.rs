@@ -1,13 +1,13 @@
 //! A list of pairs of pictures: a CSV file that a user has written, or `train verify`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use csv::StringRecord;
 use metrics::{Embeddings, euclidean};
 
-use crate::terminal::usage;
+use crate::terminal::{Voice, usage};
 
 /// A CSV file with the columns `a`, `b` and perhaps `same`, in any order and among others.
 pub struct PairList {
@@ -80,6 +80,102 @@ impl PairList {
             euclidean(a, b)
         };
         self.pairs.iter().map(distance).collect()
+    }
+}
+
+/// The pairs of a list that count: each once, and none of pictures that the model knows.
+#[derive(Debug, Default)]
+pub struct DistinctPairs {
+    /// Their places in the list.
+    pub places: Vec<usize>,
+    /// The truth about each.
+    pub same: Vec<bool>,
+    /// How many of the others repeat one.
+    pub repeated: usize,
+    /// How many of the others are of a picture with itself.
+    pub with_itself: usize,
+    /// How many of the others have a picture that the model knows.
+    pub known: usize,
+}
+
+impl DistinctPairs {
+    /// Takes each pair of two files once, whichever is first and however their paths are written, but
+    /// no pair of which a picture is `known`; the list says which are the same.
+    ///
+    /// # Errors
+    /// For a list without the truth, and for one that contradicts itself.
+    pub fn new(list: &PairList, known: &[bool]) -> Result<Self> {
+        let here = list.display();
+        let Some(truth) = list.truth() else {
+            return Err(usage(format!(
+                "{here} has no column same: it takes pairs whose truth is known, 1 for the same and 0 \
+                 for different"
+            )));
+        };
+        // What cannot be found is named when the pictures are read.
+        let files = list.files().into_iter();
+        let files: Vec<PathBuf> = files.map(|f| f.canonicalize().unwrap_or(f)).collect();
+        let mut counted = Self::default();
+        let mut seen = HashMap::new();
+        for (place, (pair, &same)) in list.pairs.iter().zip(&truth).enumerate() {
+            let mut ends = pair.pictures.map(|picture| &files[picture]);
+            ends.sort();
+            if ends[0] == ends[1] {
+                counted.with_itself += 1;
+                continue;
+            }
+            let first = *seen.entry(ends).or_insert(place);
+            if truth[first] != same {
+                let [a, b] = list.names(pair);
+                return Err(usage(format!(
+                    "{here}, lines {} and {}: {a} and {b} are the same on one of them and \
+                     different on the other: remove the wrong line",
+                    list.pairs[first].line, pair.line
+                )));
+            }
+            if pair.pictures.iter().any(|&picture| known[picture]) {
+                counted.known += usize::from(first == place);
+            } else if first == place {
+                counted.places.push(place);
+                counted.same.push(same);
+            } else {
+                counted.repeated += 1;
+            }
+        }
+        Ok(counted)
+    }
+
+    /// # Errors
+    /// Unless there are pairs of both kinds.
+    pub fn check_kinds(&self, list: &PairList) -> Result<()> {
+        let [same, different] = self.kinds();
+        if same == 0 || different == 0 {
+            return Err(usage(format!(
+                "{} has {same} same and {different} different pairs that count: it takes pairs of both \
+                 kinds",
+                list.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Says how many pairs do not count, and why.
+    pub fn tell_left_out(&self, voice: Voice) {
+        for (pairs, why) in [
+            (self.repeated, "listed before"),
+            (self.with_itself, "of a picture with itself"),
+            (self.known, "of pictures that the model was made with"),
+        ] {
+            if pairs > 0 {
+                voice.say(&format!("pairs left out, since they are {why}: {pairs}"));
+            }
+        }
+    }
+
+    /// How many are the same, and how many are different.
+    pub fn kinds(&self) -> [usize; 2] {
+        let same = self.same.iter().filter(|same| **same).count();
+        [same, self.same.len() - same]
     }
 }
 

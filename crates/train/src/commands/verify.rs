@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use data::Part;
 use metrics::{OperatingPoint, Roc, Verification, is_same};
 use serde::Serialize;
 use serde_json::json;
 use verifier::{Verdict, Verifier};
 
 use super::model::ModelArgs;
-use super::pair_list::PairList;
+use super::pair_list::{DistinctPairs, PairList};
 use crate::run::write_whole;
 use crate::terminal::{Voice, print, usage};
 
@@ -149,8 +150,8 @@ fn verify_list(
     voice: Voice,
 ) -> Result<ExitCode> {
     let list = PairList::read(list, args.root.as_deref())?;
-    let embeddings = verifier.embed(&verifier.read_all(&list.files())?)?;
-    let distances = list.distances(&embeddings);
+    let pictures = verifier.read_all(&list.files())?;
+    let distances = list.distances(&verifier.embed(&pictures)?);
     let judged = list.pairs.iter().zip(&distances).map(|(pair, &distance)| {
         let [a, b] = list.names(pair);
         Judged {
@@ -167,19 +168,25 @@ fn verify_list(
         (Voice::Json, None) => judged.iter().try_for_each(|row| voice.emit(row))?,
         (_, None) => print(String::from_utf8(as_csv(&judged)?)?)?,
     }
-    let Some(truth) = list.truth() else {
-        return Ok(ExitCode::SUCCESS);
-    };
-    if truth.iter().all(|same| *same == truth[0]) {
-        voice
-            .say("no figures: they take same and different pairs, and the list has one kind alone");
+    if list.truth().is_none() {
         return Ok(ExitCode::SUCCESS);
     }
-    let roc = Roc::new(&distances, &truth)
+    let counted = DistinctPairs::new(&list, &args.model.known(&pictures, Part::is_used)?)?;
+    counted.tell_left_out(voice);
+    if counted.kinds().contains(&0) {
+        let [same, different] = counted.kinds();
+        voice.say(&format!(
+            "no figures: they take same and different pairs, and {same} same and {different} different \
+             ones count"
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let distances: Vec<f32> = counted.places.iter().map(|&pair| distances[pair]).collect();
+    let roc = Roc::new(&distances, &counted.same)
         .with_context(|| format!("{}: no figures can be given", list.display()))?;
     let worth = Verification::new(&roc, threshold);
     voice.say(&format!(
-        "{} pairs at threshold {threshold:.4}: {:.2}% right, AUC {:.4}, equal error rate {:.2}%; \
+        "{} pairs at threshold {threshold:.4}: accuracy {:.2}%, AUC {:.4}, equal error rate {:.2}%; \
          false accepts {}, false rejects {} (95% intervals)",
         roc.pairs(),
         100.0 * worth.accuracy,

@@ -48,7 +48,13 @@ impl Fit {
             images: BTreeMap::from([
                 ("train".into(), self.dataset.train.len()),
                 ("validation".into(), self.dataset.validation.len()),
-                ("test".into(), self.dataset.test.len()),
+                (
+                    "test".into(),
+                    match self.dataset.tests_validation {
+                        true => 0,
+                        false => self.dataset.test.len(),
+                    },
+                ),
             ]),
             classes: ClassSizes::of(&self.dataset.train)?,
             steps,

@@ -1,5 +1,6 @@
 //! The program as a user runs it: the built binary, its status, what it prints, what it leaves.
 
+mod believed;
 mod calibrating;
 mod device;
 #[cfg(unix)]

@@ -2,11 +2,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Interval;
+
 /// The share of pairs with a wrong verdict, with a confidence interval.
 ///
 /// The interval is Wilson's at 95% (Journal of the American Statistical Association 22, 1927), which
 /// stays sensible if no pair or every pair was judged wrong. It assumes independent pairs; for pairs
-/// that share images the true interval is wider.
+/// that share images or classes the true interval is wider: see [`widened`](Self::widened).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ErrorRate {
     /// Errors as a share of `pairs`, in [0, 1].
@@ -54,6 +56,19 @@ impl ErrorRate {
             },
             errors,
             pairs,
+        }
+    }
+
+    /// With the smallest interval that contains this one and `other`, such as that of
+    /// [`pair_intervals`](crate::pair_intervals).
+    ///
+    /// Each makes up for what the other lacks: Wilson's does not know which pairs go together, and a
+    /// bootstrap of pairs without an error has no width.
+    pub fn widened(self, other: Interval) -> Self {
+        Self {
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+            ..self
         }
     }
 }

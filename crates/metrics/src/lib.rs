@@ -25,8 +25,13 @@
 //! left out in turn ([`precision_at_1`] is its quick part), and [`precision_at_1_against`] from one
 //! set to another. [`Embeddings::nearest`] searches for one probe.
 //!
+//! [`Whitening`] makes features of pixels that an embedding has to beat.
+//!
+//! [`pair_intervals`] says how far the error rates and the other figures of pairs can be trusted.
+//!
 //! Counts are exact integers and results are the same bits for any number of threads.
 
+mod bootstrap;
 mod calibration;
 mod distance;
 mod embeddings;
@@ -38,7 +43,10 @@ mod retrieval;
 mod roc;
 mod verdict;
 mod verification;
+mod whitening;
+mod wide;
 
+pub use bootstrap::{Interval, PairIntervals, pair_intervals};
 pub use calibration::Calibration;
 pub use distance::euclidean;
 pub use embeddings::{Embeddings, Neighbour};
@@ -49,3 +57,4 @@ pub use retrieval::{Retrieval, precision_at_1, precision_at_1_against, retrieval
 pub use roc::{EqualErrorRate, Roc, RocPoint};
 pub use verdict::{Verdict, is_same};
 pub use verification::Verification;
+pub use whitening::Whitening;

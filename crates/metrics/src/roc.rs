@@ -95,17 +95,41 @@ impl Roc {
             .zip(similar.iter().copied())
             .collect();
         pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let mut roc = Self::without_pairs();
+        roc.recount(
+            pairs
+                .into_iter()
+                .map(|(distance, similar)| (distance, similar, 1)),
+        );
+        Ok(roc)
+    }
+
+    /// No curve yet, until [`recount`](Self::recount) says that it is one.
+    pub(crate) fn without_pairs() -> Self {
+        Self::of_steps(vec![Step::NOTHING])
+    }
+
+    /// Makes it the curve of pairs that are given by distance, whether they are similar and how often
+    /// each counts, nearest first. Returns whether that is a curve: whether both kinds count.
+    pub(crate) fn recount(&mut self, pairs: impl Iterator<Item = (f32, bool, usize)>) -> bool {
         let mut accepted = Step::NOTHING;
-        let mut steps = vec![accepted];
-        // `==`, not the sort's order, says what is a tie: -0 and 0 are one distance.
-        for tied in pairs.chunk_by(|a, b| a.0 == b.0) {
-            let similar = tied.iter().filter(|pair| pair.1).count();
-            accepted.distance = tied[0].0;
-            accepted.similar += similar;
-            accepted.dissimilar += tied.len() - similar;
-            steps.push(accepted);
+        self.steps.truncate(1);
+        for (distance, similar, count) in pairs.filter(|pair| pair.2 > 0) {
+            // `==`, not the sort's order, says what is a tie: -0 and 0 are one distance.
+            if accepted.distance == distance {
+                self.steps.pop();
+            } else {
+                accepted.distance = distance;
+            }
+            if similar {
+                accepted.similar += count;
+            } else {
+                accepted.dissimilar += count;
+            }
+            self.steps.push(accepted);
         }
-        Ok(Self::of_steps(steps))
+        (self.similar, self.dissimilar) = (accepted.similar, accepted.dissimilar);
+        self.similar > 0 && self.dissimilar > 0
     }
 
     fn of_steps(steps: Vec<Step>) -> Self {

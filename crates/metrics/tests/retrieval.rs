@@ -95,6 +95,43 @@ fn precision_at_1_alone_is_that_of_the_whole_ranking() {
 }
 
 #[test]
+fn precision_at_1_of_many_dimensions_is_that_of_the_whole_ranking() {
+    let mut rng = ChaCha8Rng::seed_from_u64(784);
+    let labels: Vec<u32> = (0..300).map(|i| if i < 280 { i % 7 } else { i }).collect();
+    // Far from the origin and much nearer to each other than f32 can tell in a product; with ties; and
+    // too large and too small to be squared in f32.
+    for (dim, offset, scale, noise, levels) in [
+        (64, 0.0, 1.0, 1e-3, 1000),
+        (65, 1e3, 1.0, 1e-2, 1000),
+        (200, 0.0, 1.0, 1e-3, 2),
+        (100, 0.0, 2e30, 1.0, 1000),
+        (100, 0.0, 1e-30, 1.0, 1000),
+    ] {
+        let centres: Vec<f32> = (0..8 * dim)
+            .map(|_| rng.random_range(0..4) as f32)
+            .collect();
+        let embeddings: Vec<f32> = (0..300)
+            .flat_map(|i| {
+                let centre = &centres[i % 8 * dim..][..dim];
+                let row = centre.iter().map(|centre| {
+                    let level = rng.random_range(0..levels) as f32 / levels as f32;
+                    offset + scale * (centre + noise * level)
+                });
+                row.collect::<Vec<_>>()
+            })
+            .collect();
+        let whole = retrieval(&embeddings, dim, &labels).unwrap();
+        assert!(whole.p_at_1 > 0.0 && whole.p_at_1 < 1.0);
+        let found = precision_at_1(&embeddings, dim, &labels).unwrap();
+        assert_eq!(found, whole.p_at_1, "{dim} dimensions");
+    }
+    assert_eq!(
+        precision_at_1(&[0.5; 128], 64, &[0, 1]),
+        refusal("all 2 labels differ: retrieval needs a class with at least two members")
+    );
+}
+
+#[test]
 fn only_the_r_nearest_count() {
     // Class 0 at 0 and 9, R = 1: each finds a stranger first and its mate second, which is rank 2.
     let found = retrieval(&[0.0, 9.0, 1.0, 8.0], 1, &[0, 0, 1, 2]).unwrap();

@@ -1,6 +1,6 @@
 //! Agreement with scikit-learn, as `scripts/metrics-fixture.sh` recorded it.
 
-use metrics::{Embeddings, Roc, precision_at_1_against, retrieval};
+use metrics::{Embeddings, Roc, Whitening, precision_at_1_against, retrieval};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -8,6 +8,7 @@ struct Fixture {
     verification: Vec<VerificationCase>,
     retrieval: Vec<RetrievalCase>,
     against: Vec<AgainstCase>,
+    shrinkage: Vec<ShrinkageCase>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +47,15 @@ struct AgainstCase {
     references: Vec<f32>,
     reference_labels: Vec<u32>,
     p_at_1: f64,
+}
+
+#[derive(Deserialize)]
+struct ShrinkageCase {
+    name: String,
+    dim: usize,
+    features: Vec<f32>,
+    labels: Vec<u32>,
+    shrinkage: f64,
 }
 
 fn fixture() -> Fixture {
@@ -115,5 +125,17 @@ fn precision_against_references_agrees() {
             &case.reference_labels,
         );
         assert_close(&case.name, "P@1", found.unwrap(), case.p_at_1);
+    }
+}
+
+#[test]
+fn ledoit_wolf_weights_agree() {
+    for case in fixture().shrinkage {
+        let features = Embeddings::new(case.features, case.dim).unwrap();
+        // Rotated to their principal components, which changes nothing.
+        let found = Whitening::fit(&features, &case.labels, case.dim).unwrap();
+        assert_eq!(found.components(), case.dim, "{}", case.name);
+        let expected = case.shrinkage;
+        assert_close(&case.name, "shrinkage", found.shrinkage(), expected);
     }
 }

@@ -1,0 +1,266 @@
+use std::collections::HashMap;
+
+use faer::{Mat, Side};
+use rayon::prelude::*;
+
+use crate::retrieval::{check, check_finite, members};
+use crate::wide::mean;
+use crate::{Embeddings, MetricsError};
+
+/// A linear map to the features that vary most, scaled so that they vary alike within a class.
+///
+/// Of features such as pixels it makes embeddings without training a network, which one that is
+/// trained has to beat. Centred features are projected on their principal components, at most K, and
+/// multiplied by S^(−1/2), where S is the covariance of the projected features within classes. S is
+/// shrunk towards its mean variance with the weight of Ledoit and Wolf ("A well-conditioned estimator
+/// for large-dimensional covariance matrices", Journal of Multivariate Analysis 88, 2004).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Whitening {
+    mean: Vec<f32>,
+    matrix: Vec<f32>,
+    shrinkage: f64,
+}
+
+impl Whitening {
+    /// Learns it from `features` (N, D) with `labels` (N,), with at most `components` components:
+    /// fewer if the features vary in fewer directions.
+    ///
+    /// Classes of one member count for the principal components alone. Takes O(N·D·M + M³) time, where
+    /// M is the smaller of N and D, and O(N·D + M²) memory in f64.
+    ///
+    /// # Errors
+    ///
+    /// [`MetricsError::Embeddings`] if there is not one label for each row, there are none, a value is
+    /// not finite, `components` is 0, no class has two members, or features do not vary at all or not
+    /// within classes.
+    pub fn fit(
+        features: &Embeddings,
+        labels: &[u32],
+        components: usize,
+    ) -> Result<Self, MetricsError> {
+        check("features", features, labels)?;
+        if components == 0 {
+            return refused("whitening to 0 components: it must be at least 1");
+        }
+        let mean = mean(features);
+        let centred = Mat::from_fn(features.len(), features.dimension(), |row, column| {
+            f64::from(features.row(row)[column]) - mean[column]
+        });
+        let axes = principal_axes(&centred, components)?;
+        let projected = &centred * &axes;
+        let within = Within::new(&projected, labels)?;
+        let spread = projected.squared_norm_l2() / projected.nrows() as f64;
+        let (covariance, shrinkage) = within.covariance();
+        // What is left of equal images is rounding.
+        if trace(&covariance) <= 1e-20 * spread {
+            return refused(
+                "the features of each class are all equal: whitening needs some that differ",
+            );
+        }
+        let matrix = inverse_root(&covariance)? * axes.transpose();
+        let matrix: Vec<f32> = (0..matrix.nrows())
+            .flat_map(|row| matrix.row(row).iter().map(|value| *value as f32))
+            .collect();
+        if matrix.iter().any(|value| !value.is_finite()) {
+            return refused("the features vary too little for whitening in f32: scale them up");
+        }
+        let mean = mean.into_iter().map(|value| value as f32).collect();
+        Ok(Self {
+            mean,
+            matrix,
+            shrinkage,
+        })
+    }
+
+    /// The whitened `features` (N, D), (N, K): matrix · (x − mean) for each, computed in f64.
+    ///
+    /// # Errors
+    ///
+    /// [`MetricsError::Embeddings`] if they have another dimension than those it was learnt from, or a
+    /// value is not finite.
+    pub fn apply(&self, features: &Embeddings) -> Result<Embeddings, MetricsError> {
+        // Enough for the product to run at full speed.
+        const ROWS: usize = 128;
+        let (dimension, components) = (self.mean.len(), self.components());
+        if features.dimension() != dimension {
+            let found = features.dimension();
+            return refused(format!("features of dimension {found}, not {dimension}"));
+        }
+        check_finite("features", features)?;
+        let matrix = Mat::from_fn(dimension, components, |row, column| {
+            f64::from(self.matrix[column * dimension + row])
+        });
+        let values = features
+            .values()
+            .par_chunks(ROWS * dimension)
+            .flat_map_iter(|rows| {
+                let centred = Mat::from_fn(rows.len() / dimension, dimension, |row, column| {
+                    f64::from(rows[row * dimension + column]) - f64::from(self.mean[column])
+                });
+                let whitened = centred * &matrix;
+                (0..whitened.nrows() * components)
+                    .map(move |at| whitened[(at / components, at % components)] as f32)
+            })
+            .collect();
+        Embeddings::new(values, components)
+    }
+
+    /// Number of components, K.
+    pub fn components(&self) -> usize {
+        self.matrix.len() / self.mean.len()
+    }
+
+    /// The mean of the features, (D,).
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// The map of centred features, (K, D), row by row.
+    pub fn matrix(&self) -> &[f32] {
+        &self.matrix
+    }
+
+    /// The weight of the mean variance in S, in (0, 1].
+    pub fn shrinkage(&self) -> f64 {
+        self.shrinkage
+    }
+}
+
+/// The directions in which `centred` (N, D) varies most, (D, K): orthonormal, K at most `most`.
+fn principal_axes(centred: &Mat<f64>, most: usize) -> Result<Mat<f64>, MetricsError> {
+    let (rows, columns) = centred.shape();
+    let wide = rows < columns;
+    let (variances, vectors) = eigen(&if wide {
+        centred * centred.transpose()
+    } else {
+        centred.transpose() * centred
+    })?;
+    // Ascending; below that share of the largest is rounding.
+    let negligible = 1e-12 * variances.last().copied().unwrap_or(0.0);
+    let varying = variances.iter().filter(|v| **v > negligible).count();
+    let kept = variances.len() - varying.min(most)..variances.len();
+    if kept.is_empty() {
+        return refused(format!(
+            "all {rows} rows of features are equal: whitening needs some that differ"
+        ));
+    }
+    let vectors = vectors.get(.., kept.clone());
+    if !wide {
+        return Ok(vectors.to_owned());
+    }
+    // Eigenvectors of XXᵀ to those of XᵀX, whose lengths are the roots of the eigenvalues.
+    let mut axes = centred.transpose() * vectors;
+    for (axis, variance) in axes.col_iter_mut().zip(&variances[kept]) {
+        axis.iter_mut().for_each(|value| *value /= variance.sqrt());
+    }
+    Ok(axes)
+}
+
+/// Deviations from the class means of classes with two or more members.
+struct Within {
+    /// (n, K).
+    deviations: Mat<f64>,
+    /// How many of the n are free: n less the number of these classes.
+    degrees: usize,
+}
+
+impl Within {
+    fn new(projected: &Mat<f64>, labels: &[u32]) -> Result<Self, MetricsError> {
+        let members = members(labels);
+        let rows: Vec<usize> = (0..labels.len())
+            .filter(|row| members[&labels[*row]] > 1)
+            .collect();
+        if rows.is_empty() {
+            let labels = labels.len();
+            return refused(format!(
+                "all {labels} labels differ: whitening needs a class with at least two members"
+            ));
+        }
+        let mut means: HashMap<u32, Vec<f64>> = HashMap::new();
+        for &row in &rows {
+            let mean = means.entry(labels[row]);
+            let mean = mean.or_insert_with(|| vec![0.0; projected.ncols()]);
+            for (sum, value) in mean.iter_mut().zip(projected.row(row).iter()) {
+                *sum += value / members[&labels[row]] as f64;
+            }
+        }
+        let deviations = Mat::from_fn(rows.len(), projected.ncols(), |at, column| {
+            projected[(rows[at], column)] - means[&labels[rows[at]]][column]
+        });
+        let degrees = rows.len() - means.len();
+        Ok(Self {
+            deviations,
+            degrees,
+        })
+    }
+
+    /// Their covariance, (K, K), shrunk towards its mean variance, and the weight of the latter.
+    fn covariance(&self) -> (Mat<f64>, f64) {
+        let dimension = self.deviations.ncols();
+        let scatter = self.deviations.transpose() * &self.deviations;
+        let weight = self.weight(&scatter);
+        let free = scatter / (self.degrees as f64);
+        let mean = trace(&free) / dimension as f64;
+        let shrunk = Mat::from_fn(dimension, dimension, |row, column| {
+            let target = if row == column { weight * mean } else { 0.0 };
+            (1.0 - weight) * free[(row, column)] + target
+        });
+        (shrunk, weight)
+    }
+
+    /// The Ledoit-Wolf weight: how far the covariance is from the truth in the square mean, as a share
+    /// of how far it is from its mean variance.
+    ///
+    /// Theirs is for n samples whose mean is known. Here n deviations hold as much as fewer free ones,
+    /// so the error is as many times larger.
+    fn weight(&self, scatter: &Mat<f64>) -> f64 {
+        // A single free deviation says nothing about its own error.
+        if self.degrees < 2 {
+            return 1.0;
+        }
+        let (count, dimension) = self.deviations.shape();
+        let count = count as f64;
+        let square = scatter.squared_norm_l2() / (count * count);
+        let mean = trace(scatter) / (count * dimension as f64);
+        let fourth = self
+            .deviations
+            .row_iter()
+            .map(|row| row.squared_norm_l2().powi(2));
+        let error = (fourth.sum::<f64>() / count - square) / self.degrees as f64;
+        let distance = square - dimension as f64 * mean * mean;
+        // Some, so that the inverse exists.
+        const LEAST: f64 = 1e-6;
+        if distance > 0.0 {
+            (error / distance).clamp(LEAST, 1.0)
+        } else {
+            1.0
+        }
+    }
+}
+
+fn trace(matrix: &Mat<f64>) -> f64 {
+    matrix.diagonal().column_vector().iter().sum()
+}
+
+/// M^(−1/2) of a symmetric, positive definite M.
+fn inverse_root(matrix: &Mat<f64>) -> Result<Mat<f64>, MetricsError> {
+    let (values, vectors) = eigen(matrix)?;
+    let mut scaled = vectors.clone();
+    for (column, value) in scaled.col_iter_mut().zip(values) {
+        column.iter_mut().for_each(|entry| *entry /= value.sqrt());
+    }
+    Ok(scaled * vectors.transpose())
+}
+
+/// Eigenvalues, ascending, and eigenvectors, a column each, of a symmetric matrix.
+fn eigen(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>), MetricsError> {
+    let Ok(eigen) = matrix.self_adjoint_eigen(Side::Lower) else {
+        return refused("the eigenvalues of the features' covariance did not converge");
+    };
+    let values = eigen.S().column_vector().iter().copied().collect();
+    Ok((values, eigen.U().to_owned()))
+}
+
+fn refused<T>(problem: impl Into<String>) -> Result<T, MetricsError> {
+    Err(MetricsError::Embeddings(problem.into()))
+}

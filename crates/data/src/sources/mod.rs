@@ -25,7 +25,7 @@ pub enum Source {
     /// The 10,000 digits that the program carries.
     #[default]
     Digits,
-    /// A folder in MNIST's format.
+    /// A folder in MNIST's format, or a set in one: FOLDER/PREFIX.
     Mnist(PathBuf),
     /// A folder of pictures, one sub-folder a class.
     Folder(PathBuf),
@@ -50,7 +50,7 @@ struct Form {
     meaning: &'static str,
     /// The source of this kind in a folder, or none where it has to have a folder or must not.
     parse: fn(Option<&str>) -> Option<Source>,
-    /// Reads its folder; the seed and the options are for pictures.
+    /// Reads its folder; the seed and most options are for pictures.
     load: fn(&Path, u64, &FolderOptions) -> Result<Loaded, DataError>,
     /// Whether images are made of [`FolderOptions::shape`], and have none of their own.
     takes_shape: bool,
@@ -100,7 +100,7 @@ impl Source {
     }
 
     /// Loads the images; `validation` is the fraction of each class's training images held out,
-    /// chosen by `seed`. Only folders of pictures look at `options`.
+    /// chosen by `seed`. Only folders look at `options`.
     ///
     /// # Errors
     /// [`DataError::Setting`] unless 0 < `validation` < 1; any fault of the source's files.

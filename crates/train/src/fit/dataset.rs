@@ -20,6 +20,7 @@ pub fn load(config: &RunConfig, voice: Voice) -> Result<Dataset> {
         test: config.data.test,
         skip_corrupt: config.data.skip_corrupt,
         store: config.data.store,
+        transposed: config.data.transposed,
         progress: &|read, all| {
             bar.set_length(all as u64);
             bar.set_position(read as u64);

@@ -126,13 +126,13 @@ fn prefixes(folder: &Path) -> Result<BTreeSet<String>, DataError> {
         let prefix = endings
             .iter()
             .find_map(|ending| name.strip_suffix(ending.as_str()));
-        // Some systems put a hidden file next to each file.
-        prefixes.extend(
-            prefix
-                .filter(|prefix| prefix.is_empty() || prefix.ends_with('-'))
-                .filter(|prefix| !prefix.starts_with('.'))
-                .map(String::from),
-        );
+        if let Some(prefix) = prefix
+            && (prefix.is_empty() || prefix.ends_with('-'))
+            // Some systems put a hidden file next to each file.
+            && !prefix.starts_with('.')
+        {
+            prefixes.insert(prefix.to_string());
+        }
     }
     Ok(prefixes)
 }

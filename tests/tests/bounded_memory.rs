@@ -24,15 +24,15 @@ fn idx(magic: u8, sizes: &[u32]) -> Vec<u8> {
 /// The error, and the memory, of reading a folder whose training images are `bytes`.
 fn folder_of(bytes: &[u8]) -> Result<(usize, DataError)> {
     let folder = tempfile::tempdir()?;
-    for name in [
-        "train-labels-idx1-ubyte",
-        "t10k-images-idx3-ubyte",
-        "t10k-labels-idx1-ubyte",
+    for (name, header) in [
+        ("train-labels-idx1-ubyte", idx(1, &[60_000])),
+        ("t10k-images-idx3-ubyte", idx(3, &[10_000, 28, 28])),
+        ("t10k-labels-idx1-ubyte", idx(1, &[10_000])),
     ] {
-        fs::write(folder.path().join(name), "")?;
+        fs::write(folder.path().join(name), header)?;
     }
     fs::write(folder.path().join("train-images-idx3-ubyte.gz"), bytes)?;
-    let (bytes, result) = peak(|| Ok(mnist_folder(folder.path())))?;
+    let (bytes, result) = peak(|| Ok(mnist_folder(folder.path(), false)))?;
     Ok((bytes, result.expect_err("it must be refused")))
 }
 
@@ -104,13 +104,14 @@ fn assert_too_large(picture: &[u8]) -> Result<()> {
 // One test: what others allocate meanwhile would be counted too.
 #[test]
 fn a_file_that_claims_or_unpacks_to_too_much_takes_next_to_no_memory() -> Result<()> {
-    for sizes in [
-        [u32::MAX; 3],
-        [60_000, u32::MAX, u32::MAX],
-        [u32::MAX, 28, 28],
+    for (sizes, words) in [
+        ([u32::MAX; 3], "MNIST's format requires"),
+        ([60_000, u32::MAX, u32::MAX], "MNIST's format requires"),
+        ([u32::MAX, 28, 28], "announces 4294967295 images"),
+        ([60_000, 28, 28], "is cut short"),
     ] {
         let (bytes, error) = folder_of(&idx(3, &sizes))?;
-        assert_format(&error, "MNIST's format requires");
+        assert_format(&error, words);
         assert_little(bytes);
     }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use data::idx::{self, Contents, Expected};
+use data::idx::{Contents, Reader};
 use data::{DataError, Framing, ImageShape, Picture, PictureProblem, picture_from_bytes};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -31,9 +31,13 @@ fn damaged(mut bytes: Vec<u8>, (changes, end): (Vec<(Index, u8)>, Option<Index>)
     bytes
 }
 
-fn unpack(bytes: &[u8], expected: Expected) -> (Result<(), DataError>, Vec<u8>) {
+/// The values of an IDX file, or as many as come before an error.
+fn unpack(bytes: &[u8], contents: Contents) -> (Result<u32, DataError>, Vec<u8>) {
     let mut sink = Vec::new();
-    let result = idx::unpack(Path::new(PATH), bytes, expected, &mut sink);
+    let result = Reader::open(Path::new(PATH), bytes, contents).and_then(|reader| {
+        let count = reader.count();
+        reader.unpack(&mut sink).map(|()| count)
+    });
     (result, sink)
 }
 
@@ -45,9 +49,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// Another magic number, any dimensions and a body of any length, near the right ones or far off.
 fn idx_file() -> impl Strategy<Value = Vec<u8>> {
-    let magic = prop_oneof![4 => select(vec![[0, 0, 8, 3], [0, 0, 8, 1]]), 1 => any::<[u8; 4]>()];
-    let size = || prop_oneof![3 => 0..4u32, 1 => Just(u32::MAX), 1 => any::<u32>()];
-    (magic, vec(size(), 0..5), vec(0..12u8, 0..40)).prop_map(|(magic, sizes, body)| {
+    let magic = select(vec![[0, 0, 8, 3], [0, 0, 8, 1], [0, 0, 12, 2]]);
+    let magic = prop_oneof![5 => magic, 1 => any::<[u8; 4]>()];
+    let size = || prop_oneof![3 => 0..4u32, 1 => Just(8), 1 => Just(u32::MAX), 1 => any::<u32>()];
+    (magic, vec(size(), 0..5), vec(0..12u8, 0..70)).prop_map(|(magic, sizes, body)| {
         let sizes = sizes.into_iter().flat_map(u32::to_be_bytes);
         magic.into_iter().chain(sizes).chain(body).collect()
     })
@@ -58,19 +63,47 @@ proptest! {
     fn an_idx_file_is_what_its_header_says_or_refused(
         bytes in idx_file(),
         images: bool,
-        count in 0..4u32,
         packed: bool,
     ) {
-        let contents = if images { Contents::Images([2, 3]) } else { Contents::Labels(10) };
-        let expected = Expected { contents, count };
+        let contents = if images { Contents::Images([2, 3]) } else { Contents::Labels };
         let file = if packed { gzip(&bytes) } else { bytes.clone() };
-        let (result, unpacked) = unpack(&file, expected);
-        let item = if images { 6 } else { 1 };
-        let whole = expected.header_bytes() + item * count as usize;
-        prop_assert!(unpacked.len() <= whole);
+        let (result, unpacked) = unpack(&file, contents);
         match result {
-            Ok(()) => prop_assert_eq!(&unpacked, &bytes),
+            Ok(count) => {
+                prop_assert_eq!(&bytes[4..8], &count.to_be_bytes());
+                let whole = match bytes[3] {
+                    // A row of eight numbers is one label.
+                    2 => {
+                        prop_assert_eq!(unpacked.len(), count as usize);
+                        12 + 32 * count as usize
+                    }
+                    dimensions => {
+                        let header = 4 + 4 * usize::from(dimensions);
+                        prop_assert_eq!(&unpacked, &bytes[header..]);
+                        header + count as usize * if images { 6 } else { 1 }
+                    }
+                };
+                prop_assert_eq!(bytes.len(), whole);
+            }
             Err(error) => prop_assert!(error.to_string().contains(PATH), "{}", error),
+        }
+    }
+
+    #[test]
+    fn rows_of_numbers_are_labels_by_the_first_or_refused(
+        rows in vec((prop_oneof![9 => 0..256i32, 1 => any::<i32>()], any::<[i32; 7]>()), 1..9),
+        packed: bool,
+    ) {
+        let count = rows.len() as u32;
+        let header = [0x0c02, count, 8].map(u32::to_be_bytes).concat();
+        let numbers = rows.iter().flat_map(|(label, rest)| [label].into_iter().chain(rest));
+        let bytes: Vec<u8> = header.into_iter().chain(numbers.flat_map(|n| n.to_be_bytes())).collect();
+        let file = if packed { gzip(&bytes) } else { bytes };
+        let (result, unpacked) = unpack(&file, Contents::Labels);
+        let labels: Result<Vec<u8>, _> = rows.iter().map(|(label, _)| u8::try_from(*label)).collect();
+        prop_assert_eq!(result.is_ok(), labels.is_ok());
+        if let Ok(labels) = labels {
+            prop_assert_eq!(unpacked, labels);
         }
     }
 
@@ -81,17 +114,16 @@ proptest! {
         damage in damage(),
     ) {
         let sound = [&[0, 0, 8, 1, 0, 0, 0, 4], &labels[..]].concat();
-        let expected = Expected { contents: Contents::Labels(10), count: 4 };
-        let (result, unpacked) = unpack(&sound, expected);
-        prop_assert!(result.is_ok() && unpacked == sound);
-        let file = if packed { gzip(&sound) } else { sound.clone() };
-        let (result, unpacked) = unpack(&damaged(file, damage), expected);
-        prop_assert!(unpacked.len() <= sound.len());
-        if result.is_ok() {
-            prop_assert_eq!(&unpacked[..8], &sound[..8]);
-            prop_assert!(unpacked.len() == 12 && unpacked[8..].iter().all(|&label| label < 10));
+        let (result, unpacked) = unpack(&sound, Contents::Labels);
+        prop_assert!(result.is_ok() && unpacked == labels);
+        let file = if packed { gzip(&sound) } else { sound };
+        let file = damaged(file, damage);
+        let (result, unpacked) = unpack(&file, Contents::Labels);
+        if let Ok(count) = result {
+            prop_assert_eq!(unpacked.len(), count as usize);
             // gzip's checksum is over all that it unpacks.
-            prop_assert!(!packed || unpacked == sound);
+            let expected = if packed { &labels } else { &file[8..] };
+            prop_assert_eq!(unpacked, expected);
         }
     }
 }

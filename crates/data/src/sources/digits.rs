@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use super::idx::{self, Contents, Expected};
+use super::idx::{self, Contents};
 use super::{Form, Loaded, Source};
 use crate::dataset::split_classes;
 use crate::{DataError, Framing, ImageShape, LabelledImages};
@@ -24,7 +24,6 @@ pub(super) const FORM: Form = Form {
 
 const IMAGES: &[u8] = include_bytes!("../../digits/images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../../digits/labels-idx1-ubyte.gz");
-const COUNT: u32 = 10_000;
 
 /// The embedded digits as (training, test), 8,000 and 2,000.
 ///
@@ -34,7 +33,7 @@ const COUNT: u32 = 10_000;
 /// None unless the build is damaged: the files are checked like a user's.
 pub fn digits() -> Result<(LabelledImages, LabelledImages), DataError> {
     let pixels = unpack("images-idx3-ubyte.gz", IMAGES, Contents::Images([28, 28]))?;
-    let labels = unpack("labels-idx1-ubyte.gz", LABELS, Contents::Labels(10))?;
+    let labels = unpack("labels-idx1-ubyte.gz", LABELS, Contents::Labels)?;
     let all = LabelledImages::new(
         ImageShape::MNIST,
         pixels,
@@ -46,15 +45,10 @@ pub fn digits() -> Result<(LabelledImages, LabelledImages), DataError> {
 }
 
 fn unpack(name: &str, gzip: &[u8], contents: Contents) -> Result<Vec<u8>, DataError> {
-    let expected = Expected {
-        contents,
-        count: COUNT,
-    };
     let path = Path::new("embedded digits").join(name);
-    let mut bytes = Vec::new();
-    idx::unpack(&path, gzip, expected, &mut bytes)?;
-    bytes.drain(..expected.header_bytes());
-    Ok(bytes)
+    let mut values = Vec::new();
+    idx::Reader::open(&path, gzip, contents)?.unpack(&mut values)?;
+    Ok(values)
 }
 
 /// Indices of the first four fifths and of the last fifth (rounded) of each class.

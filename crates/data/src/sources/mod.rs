@@ -24,7 +24,7 @@ pub enum Source {
     /// The 10,000 digits that the program carries.
     #[default]
     Digits,
-    /// A folder in MNIST's format.
+    /// A folder in MNIST's format, or a set in one: FOLDER/PREFIX.
     Mnist(PathBuf),
     /// A folder of pictures, one sub-folder a class.
     Folder(PathBuf),
@@ -51,7 +51,7 @@ struct Form {
     meaning: &'static str,
     /// The source of this kind in a folder, or none where it has to have a folder or must not.
     parse: fn(Option<&str>) -> Option<Source>,
-    /// Reads its folder; the options are for pictures.
+    /// Reads its folder; most options are for pictures.
     load: fn(&Path, &FolderOptions) -> Result<Loaded, DataError>,
     /// Whether images are made of [`FolderOptions::shape`], and have none of their own.
     takes_shape: bool,
@@ -100,7 +100,7 @@ impl Source {
         (self.form().0.framing)(train)
     }
 
-    /// Loads the images and divides them. Only folders of pictures look at `options`.
+    /// Loads the images and divides them. Only folders look at `options`.
     ///
     /// # Errors
     /// [`DataError::Setting`] for fractions out of range; [`DataError::Images`] for classes to hold out

@@ -31,6 +31,7 @@ pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset
         framing: request.framing.unwrap_or(Framing::Letterbox),
         skip_corrupt: config.data.skip_corrupt,
         store: config.data.store,
+        transposed: config.data.transposed,
         progress: &|read, all| {
             bar.set_length(all as u64);
             bar.set_position(read as u64);

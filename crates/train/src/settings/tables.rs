@@ -91,6 +91,8 @@ settings! {
         /// Where to keep the pixels of a folder's pictures: `memory`, `disk`, or `auto` (memory up
         /// to 1 GiB)
         store: Store = Store::Auto;
+        /// Swap rows and columns of images in MNIST's format, as EMNIST needs
+        transposed: bool = false;
         /// How training pairs are drawn: `balanced` (half similar), `uniform` (at random) or
         /// `adjacent` (neighbours in a shuffled order)
         pairing: Pairing ["--pairing NAME"; for Pairs;] = Pairing::Balanced, Caffe = Pairing::Uniform;

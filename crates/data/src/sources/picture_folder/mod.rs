@@ -46,7 +46,7 @@ pub enum Store {
     Disk,
 }
 
-/// How a folder of pictures is read.
+/// How a folder is read.
 #[derive(Clone, Copy)]
 pub struct FolderOptions<'a> {
     /// The shape that each picture is given.
@@ -57,6 +57,8 @@ pub struct FolderOptions<'a> {
     pub skip_corrupt: bool,
     /// Where the pixels are kept.
     pub store: Store,
+    /// Whether to swap rows and columns of images in MNIST's format, as EMNIST needs.
+    pub transposed: bool,
     /// Called with how many files have been read, and how many there are.
     pub progress: &'a dyn Fn(usize, usize),
 }
@@ -73,6 +75,7 @@ impl Default for FolderOptions<'_> {
             framing: Framing::Letterbox,
             skip_corrupt: false,
             store: Store::Auto,
+            transposed: false,
             progress: &|_, _| (),
         }
     }

@@ -148,7 +148,11 @@ fn share(hits: &[bool]) -> f64 {
     hits.iter().filter(|hit| **hit).count() as f64 / hits.len() as f64
 }
 
-fn check(set: &str, embeddings: &Embeddings, labels: &[u32]) -> Result<(), MetricsError> {
+pub(crate) fn check(
+    set: &str,
+    embeddings: &Embeddings,
+    labels: &[u32],
+) -> Result<(), MetricsError> {
     let (values, dim) = (embeddings.values(), embeddings.dimension());
     let problem = if embeddings.len() != labels.len() {
         let (values, labels) = (values.len(), labels.len());

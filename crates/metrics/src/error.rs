@@ -34,8 +34,8 @@ pub enum MetricsError {
 
     /// Too few classes with enough images for few-shot trials.
     #[error(
-        "{ways}-way trials need {ways} classes {}of {images} or more images each; {} {found}",
-        if *within_groups { "in one group " } else { "" },
+        "{ways}-way trials need {ways} classes of {images} or more images each{}; {} {found}",
+        if *within_groups { " in one group" } else { "" },
         if *within_groups { "the largest group has" } else { "there are" }
     )]
     TooFewClasses {

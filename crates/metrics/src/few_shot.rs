@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
 use std::iter;
 
-use rand::Rng;
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +144,7 @@ impl Source {
         if found < trials.ways {
             return Err(MetricsError::TooFewClasses {
                 ways: trials.ways,
-                images: trials.shots + 1,
+                images: trials.shots.saturating_add(1),
                 found,
                 within_groups: groups.is_some(),
             });

@@ -108,7 +108,7 @@ fn a_trial_stays_within_a_group() {
     assert!((220..314).contains(&across.error.errors), "{across:?}");
 
     let refusal = few_shot(&embeddings, &labels, Some(&groups), trials(4, 1)).unwrap_err();
-    let expected = "4-way trials need 4 classes in one group of 2 or more images each; the largest \
+    let expected = "4-way trials need 4 classes of 2 or more images each in one group; the largest \
                     group has 3";
     assert_eq!(refusal.to_string(), expected);
 }
@@ -172,6 +172,8 @@ fn what_no_trial_can_be_drawn_from_is_refused() {
         within_groups: false,
     };
     assert_eq!(refusal(&labels, None, trials(2, 2)), expected);
+    let most = refusal(&labels, None, trials(2, usize::MAX));
+    assert!(matches!(most, MetricsError::TooFewClasses { .. }));
     for (wrong, word) in [
         (trials(1, 1), "2 classes or more"),
         (trials(2, 0), "support images"),

@@ -6,7 +6,9 @@ use data::Source;
 use metrics::OperatingPoint;
 use verifier::Verifier;
 
+use super::fixed_trials::fixed_trials;
 use super::model::RunArgs;
+use super::one_shot::OneShotArgs;
 use crate::fit::load;
 use crate::judging::TestReport;
 use crate::run::RunFolder;
@@ -24,6 +26,8 @@ pub struct EvaluateArgs {
     /// `eer` or `far=RATE`
     #[arg(long, value_name = "POINT")]
     at: Option<OperatingPoint>,
+    #[command(flatten)]
+    one_shot: OneShotArgs,
 }
 
 /// Judges a run's network on the test images of its data set or another.
@@ -33,6 +37,9 @@ pub struct EvaluateArgs {
 pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let (run, mut verifier, voice) = args.run.open()?;
     let mut config = run.config()?;
+    if let Some(folder) = args.one_shot.fixed() {
+        return fixed_trials(&verifier, folder, config.seed, voice);
+    }
     if let Some(source) = &args.data {
         config.data.source = source.parse::<Source>().map_err(usage)?;
     }
@@ -41,7 +48,14 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     }
     let threshold = threshold(&verifier, &run)?;
     let dataset = load(&config, voice)?;
-    let figures = TestReport::new(verifier.net(), &config, &dataset, threshold)?.figures;
+    let test = TestReport::new(verifier.net(), &config, &dataset, threshold)?;
+    let mut figures = test.figures;
+    if let Some(asked) = args
+        .one_shot
+        .measure(&test.embeddings, &dataset.test, config.seed)?
+    {
+        figures.few_shot = vec![asked];
+    }
     voice.give(&figures)?;
     voice.emit(&figures)
 }

@@ -3,7 +3,9 @@
 mod embed;
 mod evaluate;
 mod fit;
+mod fixed_trials;
 mod model;
+mod one_shot;
 mod report;
 mod search;
 mod serve;

@@ -3,6 +3,7 @@
 mod device;
 #[cfg(unix)]
 mod endurance;
+mod few_shot;
 mod in_batch;
 #[cfg(unix)]
 mod interruption;

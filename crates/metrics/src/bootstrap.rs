@@ -19,8 +19,8 @@ pub struct Interval {
 /// Confidence intervals of the figures of a [`Verification`]: see [`pair_intervals`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PairIntervals {
-    /// Of the balanced accuracy at the threshold.
-    pub balanced_accuracy: Interval,
+    /// Of the accuracy at the threshold, both kinds of pairs weighing the same.
+    pub accuracy: Interval,
     /// Of the false accept rate at the threshold.
     pub far: Interval,
     /// Of the false reject rate at the threshold.
@@ -94,7 +94,7 @@ pub fn pair_intervals(
     }
     let interval = |figure: fn(&Verification) -> f64| middle(worth.iter().map(figure).collect());
     Ok(PairIntervals {
-        balanced_accuracy: interval(|worth| worth.balanced_accuracy),
+        accuracy: interval(|worth| worth.accuracy),
         far: interval(|worth| worth.far.rate),
         frr: interval(|worth| worth.frr.rate),
         auc: interval(|worth| worth.auc),

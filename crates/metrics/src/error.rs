@@ -28,6 +28,27 @@ pub enum MetricsError {
         needed: usize,
     },
 
+    /// Few-shot trials that make no sense.
+    #[error("{0}")]
+    Trials(String),
+
+    /// Too few classes with enough images for few-shot trials.
+    #[error(
+        "{ways}-way trials need {ways} classes of {images} or more images each{}; {} {found}",
+        if *within_groups { " in one group" } else { "" },
+        if *within_groups { "the largest group has" } else { "there are" }
+    )]
+    TooFewClasses {
+        /// Classes in a trial.
+        ways: usize,
+        /// Images that a class needs.
+        images: usize,
+        /// Classes that have them; within groups, in the group with the most.
+        found: usize,
+        /// Whether all classes of a trial are of one group.
+        within_groups: bool,
+    },
+
     /// A stored [`Calibration`](crate::Calibration) whose columns are no ROC curve.
     #[error("the columns of the ROC {0}")]
     Calibration(&'static str),

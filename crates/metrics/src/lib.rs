@@ -28,6 +28,8 @@
 //! [`Whitening`] makes features of pixels that an embedding has to beat.
 //!
 //! [`pair_intervals`] says how far the error rates and the other figures of pairs can be trusted.
+//! Few-shot classification asks which of a few new classes a picture belongs to: [`few_shot`] draws
+//! its trials, [`fixed_trials`] takes given ones.
 //!
 //! Counts are exact integers and results are the same bits for any number of threads.
 
@@ -37,8 +39,11 @@ mod distance;
 mod embeddings;
 mod error;
 mod error_rate;
+mod few_shot;
+mod fixed_trials;
 mod nearest;
 mod operating_point;
+mod query_errors;
 mod retrieval;
 mod roc;
 mod verdict;
@@ -52,7 +57,10 @@ pub use distance::euclidean;
 pub use embeddings::{Embeddings, Neighbour};
 pub use error::MetricsError;
 pub use error_rate::ErrorRate;
+pub use few_shot::{FewShot, Trials, few_shot};
+pub use fixed_trials::{FixedTrial, FixedTrials, fixed_trials};
 pub use operating_point::OperatingPoint;
+pub use query_errors::QueryErrors;
 pub use retrieval::{Retrieval, precision_at_1, precision_at_1_against, retrieval};
 pub use roc::{EqualErrorRate, Roc, RocPoint};
 pub use verdict::{Verdict, is_same};

@@ -65,7 +65,7 @@ fn pairs_without_anything_in_common_get_the_interval_of_independent_ones() {
     }
     // One minus the mean of two independent rates, which is also the AUC of two distances.
     let deviation = ((0.1 * 0.9 + 0.25 * 0.75) / 1000.0_f64).sqrt() / 2.0;
-    for found in [found.balanced_accuracy, found.auc] {
+    for found in [found.accuracy, found.auc] {
         assert_near(found.low, 0.825 - 1.96 * deviation, 0.002);
         assert_near(found.high, 0.825 + 1.96 * deviation, 0.002);
     }
@@ -182,7 +182,7 @@ fn figures_without_errors_have_no_width() {
         high: end,
     });
     let expected = PairIntervals {
-        balanced_accuracy: all,
+        accuracy: all,
         far: none,
         frr: none,
         auc: all,
@@ -225,7 +225,7 @@ fn the_auc_is_that_of_pairs_that_are_there_more_than_once() {
         }
     );
     assert_eq!(
-        found.balanced_accuracy,
+        found.accuracy,
         Interval {
             low: 0.25,
             high: 0.25
@@ -323,7 +323,7 @@ fn intervals_cover_the_truth_where_wilsons_does_not() {
             let ErrorRate { low, high, .. } = world.error_rate(similar);
             Interval { low, high }
         };
-        accuracy += covers(found.balanced_accuracy, 0.8);
+        accuracy += covers(found.accuracy, 0.8);
         // Of two distances: both right, or half where one is wrong: 0.64 + 0.32 / 2.
         auc += covers(found.auc, 0.8);
         far += covers(found.far, 0.2);

@@ -31,7 +31,7 @@ pub struct Report<'a> {
     /// What to know before believing the figures, a sentence each.
     pub notes: &'a [String],
     /// Figures of merit as the reader should see them: label, value.
-    pub results: &'a [(&'static str, String)],
+    pub results: &'a [(&'a str, String)],
     /// The run's configuration, as its file has it.
     pub config: &'a str,
     /// (step, loss) of each logged training step, in the order of the steps.

@@ -6,7 +6,9 @@ use data::{Dataset, Source};
 use metrics::OperatingPoint;
 use verifier::Verifier;
 
+use super::fixed_trials::fixed_trials;
 use super::model::RunArgs;
+use super::one_shot::OneShotArgs;
 use crate::fit::{LoadAs, load};
 use crate::judging::TestReport;
 use crate::run::RunFolder;
@@ -25,6 +27,8 @@ pub struct EvaluateArgs {
     /// on: `accuracy`, `eer` or `far=RATE`
     #[arg(long, value_name = "POINT")]
     at: Option<OperatingPoint>,
+    #[command(flatten)]
+    one_shot: OneShotArgs,
 }
 
 /// Judges a run's network on the test images of its data set or another.
@@ -34,6 +38,9 @@ pub struct EvaluateArgs {
 pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let (run, mut verifier, voice) = args.run.open()?;
     let mut config = run.config()?;
+    if let Some(folder) = args.one_shot.fixed() {
+        return fixed_trials(&verifier, folder, config.seed, voice);
+    }
     if let Some(source) = &args.data {
         config.data.source = source.parse::<Source>().map_err(usage)?;
     }
@@ -43,8 +50,14 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let threshold = threshold(&verifier, &run)?;
     let dataset = load_for(&verifier, &run, &config, voice)?;
     let transform = verifier.transform();
-    let report = TestReport::new(verifier.net(), transform, &config, &dataset, threshold)?;
-    let figures = report.figures;
+    let test = TestReport::new(verifier.net(), transform, &config, &dataset, threshold)?;
+    let mut figures = test.figures;
+    if let Some(asked) = args
+        .one_shot
+        .measure(&test.embeddings, &dataset.test, config.seed)?
+    {
+        figures.few_shot = vec![asked];
+    }
     voice.give(&figures)?;
     voice.emit(&figures)
 }

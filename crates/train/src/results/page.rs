@@ -31,12 +31,16 @@ pub fn write(
         .points()
         .map(|point| (point.far, point.tar))
         .collect();
+    let results = test.figures.rows();
+    let results = results
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()));
     let page = render(&Report {
         title: &format!("Siamese network on {}", dataset.name),
         facts: &facts(run, config, dataset, summary),
         notes: &notes(test, summary),
         config: &config.to_toml()?,
-        results: &test.figures.rows(),
+        results: &Vec::from_iter(results),
         train_loss: &train_loss,
         test_loss: &test_loss,
         embeddings: &test.embeddings,

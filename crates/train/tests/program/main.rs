@@ -5,6 +5,7 @@ mod calibrating;
 mod device;
 #[cfg(unix)]
 mod endurance;
+mod few_shot;
 mod in_batch;
 #[cfg(unix)]
 mod interruption;

@@ -2,6 +2,7 @@
 //! field of [`Figures`] and its two lines below.
 
 mod closed_set;
+mod few_shot;
 mod known_classes;
 mod loss;
 mod retrieval;
@@ -11,14 +12,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
-use metrics::{Retrieval, Verification};
+use metrics::{FewShot, Retrieval, Verification};
 use serde::{Deserialize, Serialize};
 
 use super::test_report::Judged;
 pub use closed_set::ClosedSet;
 
 /// A figure as people read it: its name, its value.
-pub type Row = (&'static str, String);
+pub type Row<Name = &'static str> = (Name, String);
 
 /// The figures that `summary.json` and `train evaluate` give.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct Figures {
     /// training image can.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_at_1_against_training: Option<f64>,
+    /// Few-shot classification; empty where a test class was trained on, or too few are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub few_shot: Vec<FewShot>,
     /// Mean loss by set, each on pairs of its own, half of them similar.
     pub loss: BTreeMap<String, f64>,
     /// With classes held out, the figures of the trained classes; the others are then of the classes
@@ -49,24 +53,31 @@ impl Figures {
             verification: verification::measure(judged),
             retrieval: retrieval::measure(judged)?,
             p_at_1_against_training: known_classes::measure(judged)?,
+            few_shot: few_shot::measure(judged)?,
             loss: loss::measure(judged)?,
             closed_set: closed_set::measure(judged)?,
         })
     }
 
     /// Each figure with its name, for people.
-    pub fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<Row<String>> {
         let (first, others) = retrieval::rows(&self.retrieval);
         [
-            verification::rows(&self.verification),
-            first,
-            known_classes::rows(self.p_at_1_against_training),
-            others,
-            loss::rows(&self.loss),
-            closed_set::rows(self.closed_set.as_ref()),
+            named(verification::rows(&self.verification)),
+            named(first),
+            named(known_classes::rows(self.p_at_1_against_training)),
+            named(others),
+            few_shot::rows(&self.few_shot),
+            named(loss::rows(&self.loss)),
+            named(closed_set::rows(self.closed_set.as_ref())),
         ]
         .concat()
     }
+}
+
+fn named(rows: Vec<Row>) -> Vec<Row<String>> {
+    let named = |(name, value): Row| (name.to_string(), value);
+    rows.into_iter().map(named).collect()
 }
 
 impl fmt::Display for Figures {

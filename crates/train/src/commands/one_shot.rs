@@ -1,0 +1,107 @@
+//! What `train evaluate` has for few-shot classification.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use data::LabelledImages;
+use metrics::{Embeddings, FewShot, Trials, few_shot};
+
+use crate::terminal::usage;
+
+/// Flags of `train evaluate` for few-shot classification.
+#[derive(Debug, Args)]
+pub struct OneShotArgs {
+    /// Classify test images among WAYS classes of which one other image each is known, and report
+    /// how often that fails, in place of the run's own 5-way and 20-way trials
+    #[arg(long, value_name = "WAYS")]
+    one_shot: Option<usize>,
+    /// With --one-shot: known images of each class
+    #[arg(long, value_name = "K", default_value = "1", requires = "one_shot")]
+    shots: NonZeroUsize,
+    /// With --one-shot: number of trials, each with classes and images of its own
+    #[arg(long, value_name = "N", default_value = "1000", requires = "one_shot")]
+    trials: NonZeroUsize,
+    /// With --one-shot: take the classes of a trial from one group; classes named GROUP/NAME form
+    /// groups, such as the letters of an alphabet
+    #[arg(long, requires = "one_shot")]
+    within_groups: bool,
+    /// Evaluate nothing but the one-shot trials in a folder: each sub-folder has `training/` (a
+    /// picture of each class), `test/` (pictures) and `class_labels.txt`, whose lines name a
+    /// picture of `test/` and the one of `training/` that shows its class
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["one_shot", "data", "at"])]
+    one_shot_trials: Option<PathBuf>,
+}
+
+impl OneShotArgs {
+    /// The folder of fixed trials, if they are asked for.
+    pub fn fixed(&self) -> Option<&Path> {
+        self.one_shot_trials.as_deref()
+    }
+
+    /// Few-shot classification of these images, if it is asked for. `embeddings` (N, D) are theirs.
+    ///
+    /// # Errors
+    /// For fewer than two ways, and where too few classes have enough images.
+    pub fn measure(
+        &self,
+        embeddings: &Embeddings,
+        images: &LabelledImages,
+        seed: u64,
+    ) -> Result<Option<FewShot>> {
+        let Some(ways) = self.one_shot else {
+            return Ok(None);
+        };
+        let trials = Trials {
+            ways,
+            shots: self.shots.get(),
+            trials: self.trials.get(),
+            seed,
+        };
+        let groups = self.within_groups.then(|| groups(images.classes()));
+        let measured = few_shot(embeddings, images.labels(), groups.as_deref(), trials);
+        let named = |error| {
+            let within = match self.within_groups {
+                true => " --within-groups",
+                false => "",
+            };
+            usage(format!("--one-shot {ways}{within}: {error}"))
+        };
+        measured.map(Some).map_err(named)
+    }
+}
+
+/// The group of each class: the same number for classes whose names start with the same `GROUP/`.
+fn groups(classes: &[String]) -> Vec<u32> {
+    let mut numbers = HashMap::new();
+    let mut group = |class: &String| {
+        let name = match class.split_once('/') {
+            Some((group, _)) => group.to_string(),
+            // Alone in its group: no group has a slash in its name.
+            None => format!("/{class}"),
+        };
+        let next = numbers.len() as u32;
+        *numbers.entry(name).or_insert(next)
+    };
+    classes.iter().map(&mut group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::groups;
+
+    #[test]
+    fn a_group_is_the_first_part_of_a_name_and_a_class_without_one_is_alone() {
+        let classes = [
+            "Greek/alpha",
+            "Greek/beta/2",
+            "Latin/a",
+            "Greek",
+            "Latin",
+            "Latin/b",
+        ];
+        assert_eq!(groups(&classes.map(String::from)), [0, 0, 1, 2, 3, 1]);
+    }
+}

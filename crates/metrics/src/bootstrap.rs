@@ -45,11 +45,11 @@ pub struct PairIntervals {
 /// This is the pigeonhole bootstrap of Owen (Annals of Applied Statistics 1, 2007), with one draw for
 /// both ends of a pair since they are of one population, as Davezies, D'Haultfœuille and Guyonvarch
 /// (Annals of Statistics 49, 2021) have it for pairs. Bolle, Ratha and Pankanti (Computer Vision and
-/// Image Understanding 93, 2004) showed for biometrics that intervals for independent pairs are too
-/// narrow. It errs on the wide side where the pairs of a unit have little in common: up to √3 times.
-/// It errs on the narrow side for some ten units or fewer and for rates near 0: without errors the
-/// interval has no width, so widen that of [`Verification::far`] with it
-/// ([`ErrorRate::widened`](crate::ErrorRate::widened)).
+/// Image Understanding 93, 2004) resample subsets of the scores in biometrics for the same reason.
+///
+/// The intervals are too wide, by up to √3, where the pairs of a unit have little in common. They are
+/// too narrow for some ten units or fewer and for rates near 0: without errors they have no width, so
+/// widen Wilson's interval with them ([`ErrorRate::widened`](crate::ErrorRate::widened)).
 ///
 /// Takes O(N) time for each resample, and O(N) memory on each thread. The result depends on `seed`,
 /// but not on the number of threads.

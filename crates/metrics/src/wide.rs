@@ -18,7 +18,7 @@ use crate::nearest::Candidate;
 /// N is at least 2, and the numbers are finite. Takes O(N) memory on each thread.
 pub fn nearest_others(embeddings: &Embeddings) -> Vec<usize> {
     // Enough for the product to run at full speed.
-    const ROWS: usize = 64;
+    const ROWS: usize = 256;
     let (centred, count) = (Centred::new(embeddings), embeddings.len());
     let probes: Vec<usize> = (0..count).collect();
     probes
@@ -101,8 +101,7 @@ impl Centred {
             Candidate::new(a.iter().zip(b).map(square).sum(), other)
         };
         others()
-            // Not `<=`: what overflowed has no bounds, and may be the nearest.
-            .filter(|&other| !(bounds(other)[0] > most))
+            .filter(|&other| bounds(other)[0] <= most)
             .map(exact)
             .min()
             .map_or(probe, Candidate::index)
@@ -111,7 +110,7 @@ impl Centred {
     /// What the squared distance of two embeddings is at least and at most.
     fn bounds(&self, a: usize, b: usize, product: f32) -> [f64; 2] {
         if !product.is_finite() {
-            return [f64::NAN; 2];
+            return [f64::NEG_INFINITY, f64::INFINITY];
         }
         let (a, b) = (self.lengths[a], self.lengths[b]);
         let square = a * a + b * b - 2.0 * f64::from(product);

@@ -293,7 +293,7 @@ fn verification_survives_json() {
     let result = Verification::new(&roc(&[1.0, 3.0], &[2.75, 2.75]), 2.5);
     let json = serde_json::to_string(&result).unwrap();
     for part in [
-        r#"{"accuracy":0.75,"balanced_accuracy":0.75,"threshold":2.5,"far":{"rate":0.0,"low":0.0,"high":0."#,
+        r#"{"accuracy":0.75,"share_right":0.75,"threshold":2.5,"far":{"rate":0.0,"low":0.0,"high":0."#,
         r#","errors":0,"pairs":2},"frr":{"rate":0.5,"low":0."#,
         r#","errors":1,"pairs":2},"auc":0.5,"eer":0.5,"pairs":4,"similar":2,"dissimilar":2,"balanced":true}"#,
     ] {
@@ -301,9 +301,9 @@ fn verification_survives_json() {
     }
     assert_eq!(serde_json::from_str::<Verification>(&json).unwrap(), result);
 
-    // As it was before the balanced accuracy and the counts of each kind.
+    // As it was before both kinds weighed the same, and without the counts of each.
     let old = json
-        .replace(r#""balanced_accuracy":0.75,"#, "")
+        .replace(r#""share_right":0.75,"#, "")
         .replace(r#","similar":2,"dissimilar":2"#, "");
     assert!(old.len() < json.len() - 40, "{old}");
     assert_eq!(serde_json::from_str::<Verification>(&old).unwrap(), result);

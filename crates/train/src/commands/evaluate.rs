@@ -59,6 +59,9 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
         figures.few_shot = vec![asked];
     }
     voice.give(&figures)?;
+    if let Some(advice) = figures.advice() {
+        voice.say(&format!("note: {advice}"));
+    }
     voice.emit(&figures)
 }
 

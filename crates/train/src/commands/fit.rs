@@ -101,6 +101,9 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
                 summary.figures,
                 run.display()
             ))?;
+            if let Some(advice) = summary.figures.advice() {
+                voice.say(&format!("note: {advice}"));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(step) => {

@@ -80,6 +80,11 @@ impl TestPairs {
     }
 }
 
+/// Pairs of validation images, if they make any.
+pub fn validation_pairs(config: &RunConfig, dataset: &Dataset) -> Option<Vec<Pair>> {
+    pairs(config, &dataset.validation, Purpose::ValidationPairs).ok()
+}
+
 fn pairs(
     config: &RunConfig,
     images: &LabelledImages,

@@ -6,7 +6,7 @@ use verifier::embed_images;
 
 use super::Figures;
 use super::distances::{distances, roc};
-use super::pairs::TestPairs;
+use super::pairs::{TestPairs, validation_pairs};
 use crate::settings::RunConfig;
 
 /// A trained network on the test images.
@@ -53,7 +53,9 @@ impl TestReport {
             test: &embeddings,
             pairs: &pairs,
             closed_pairs: closed_test.as_deref(),
+            distances: &distances,
             roc: &roc,
+            validation_pairs: validation_pairs(config, dataset).as_deref(),
         })?;
         Ok(Self {
             figures,
@@ -85,6 +87,10 @@ pub struct Judged<'a> {
     pub pairs: &'a [Pair],
     /// With classes held out, test pairs of the trained classes.
     pub closed_pairs: Option<&'a [Pair]>,
+    /// The distances of the test pairs.
+    pub distances: &'a [f32],
     /// The ROC curve of the test pairs.
     pub roc: &'a Roc,
+    /// The pairs that a threshold can be chosen on, if there are any.
+    pub validation_pairs: Option<&'a [Pair]>,
 }

@@ -64,7 +64,7 @@ pub fn write(
 
 /// Those of the run, and what the figures say of the network.
 fn notes(test: &TestReport, summary: &Summary) -> Vec<String> {
-    let advice = None::<String>;
+    let advice = test.figures.advice();
     summary.notes.iter().cloned().chain(advice).collect()
 }
 

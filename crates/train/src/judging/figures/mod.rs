@@ -1,6 +1,7 @@
 //! The figures of a trained network, a file each. A new one is a file with `measure` and `rows`, a
 //! field of [`Figures`] and its two lines below.
 
+mod classics;
 mod closed_set;
 mod few_shot;
 mod known_classes;
@@ -16,7 +17,9 @@ use metrics::{FewShot, Retrieval, Verification};
 use serde::{Deserialize, Serialize};
 
 use super::test_report::Judged;
+use classics::Classics;
 pub use closed_set::ClosedSet;
+use verification::Intervals;
 
 /// A figure as people read it: its name, its value.
 pub type Row<Name = &'static str> = (Name, String);
@@ -26,6 +29,12 @@ pub type Row<Name = &'static str> = (Name, String);
 pub struct Figures {
     /// Verdicts on the test pairs.
     pub verification: Verification,
+    /// How far these can be trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervals: Option<Intervals>,
+    /// What takes no network, on the same pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classics: Option<Classics>,
     /// Among the test images, each against all others.
     pub retrieval: Retrieval,
     /// Share of test images whose nearest training image shows the same class; `None` where no
@@ -49,8 +58,11 @@ impl Figures {
     /// # Errors
     /// For sets that cannot be paired, and whatever the network's device reports.
     pub fn new(judged: &Judged) -> Result<Self> {
+        let (verification, intervals) = verification::measure(judged)?;
         Ok(Self {
-            verification: verification::measure(judged),
+            verification,
+            intervals: Some(intervals),
+            classics: Some(classics::measure(judged)?),
             retrieval: retrieval::measure(judged)?,
             p_at_1_against_training: known_classes::measure(judged)?,
             few_shot: few_shot::measure(judged)?,
@@ -63,15 +75,24 @@ impl Figures {
     pub fn rows(&self) -> Vec<Row<String>> {
         let (first, others) = retrieval::rows(&self.retrieval);
         [
-            named(verification::rows(&self.verification)),
+            named(verification::rows(
+                &self.verification,
+                self.intervals.as_ref(),
+            )),
             named(first),
             named(known_classes::rows(self.p_at_1_against_training)),
             named(others),
             few_shot::rows(&self.few_shot),
             named(loss::rows(&self.loss)),
             named(closed_set::rows(self.closed_set.as_ref())),
+            named(classics::rows(self.classics.as_ref())),
         ]
         .concat()
+    }
+
+    /// What to say where the network is no better than what takes none.
+    pub fn advice(&self) -> Option<String> {
+        classics::advice(self)
     }
 }
 

@@ -5,6 +5,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
+use super::super::FolderOptions;
 use super::super::idx::MOST;
 use super::*;
 
@@ -284,7 +285,11 @@ fn one_of_several_sets_is_chosen_by_what_its_files_begin_with() {
 fn rows_and_columns_are_swapped_on_request() {
     let folder = sound_folder();
     let (straight, _) = read(folder.path());
-    let (train, test) = mnist_folder(folder.path(), true).unwrap();
+    let options = FolderOptions {
+        transposed: true,
+        ..FolderOptions::default()
+    };
+    let Loaded { train, test, .. } = (FORM.load)(folder.path(), 1, &options).unwrap();
     for images in [&train, &test] {
         for i in 0..images.len() {
             for (row, column) in [(0, 0), (0, 27), (27, 0), (3, 19), (19, 3)] {

@@ -247,7 +247,8 @@ fn the_interval_knows_that_queries_of_a_trial_go_together() {
 #[test]
 fn fixed_trials_that_do_not_fit_together_are_refused() {
     let sound = || fixed(&[(1.0, 0)]);
-    let spoilt: [(fn(&mut FixedTrial), &str); 6] = [
+    type Spoil = fn(&mut FixedTrial);
+    let spoilt: [(Spoil, &str); 6] = [
         (|t| t.truth[0] = 2, "class 2"),
         (|t| t.truth.clear(), "trial 1, queries"),
         (|t| t.classes = on_a_line(&[0.0]), "1 class"),

@@ -14,8 +14,8 @@ use crate::terminal::usage;
 /// Flags of `train evaluate` for few-shot classification.
 #[derive(Debug, Args)]
 pub struct OneShotArgs {
-    /// Classify test images among WAYS classes of which one other image each is known, and report
-    /// how often that fails, in place of the run's own 5-way and 20-way trials
+    /// Report how often test images go to a wrong one of WAYS classes, of which --shots other images
+    /// each are known; replaces the run's own 5-way and 20-way trials
     #[arg(long, value_name = "WAYS")]
     one_shot: Option<usize>,
     /// With --one-shot: known images of each class

@@ -443,7 +443,7 @@ impl Split<'_> {
         let Some(before) = self.before.take() else {
             return;
         };
-        for i in 0..self.parts.len() {
+        for (i, given) in given.iter().enumerate() {
             let class = self.images.labels()[i] as usize;
             let role = match before.class(&self.images.classes()[class]) {
                 Some(Part::Train | Part::ClosedTest) => Some(Part::Train),
@@ -454,7 +454,7 @@ impl Split<'_> {
             let tested = matches!(self.parts[i], Part::Test | Part::ClosedTest);
             self.parts[i] = match (by, role, known) {
                 // The folder says what is tested on, but never what was trained on.
-                (SplitBy::Auto, ..) if given[i].is_some() || !self.options.hold_out.is_empty() => {
+                (SplitBy::Auto, ..) if given.is_some() || !self.options.hold_out.is_empty() => {
                     match known {
                         Some(known) if known.is_used() && tested => Part::Unused,
                         Some(known @ (Part::Train | Part::Validation)) => known,

@@ -51,8 +51,8 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     let list = PairList::read(&args.pairs, args.root.as_deref())?;
     let pictures = verifier.read_all(&list.files())?;
     let counted = DistinctPairs::new(&list, &args.model.known(&pictures, Part::is_trained)?)?;
-    counted.tell_left_out(voice);
     counted.check_kinds(&list)?;
+    counted.tell_left_out(voice);
     let distances = list.distances(&verifier.embed(&pictures)?);
     let distances: Vec<f32> = counted.places.iter().map(|&pair| distances[pair]).collect();
     let roc = Roc::new(&distances, &counted.same)

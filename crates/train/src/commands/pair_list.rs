@@ -151,9 +151,13 @@ impl DistinctPairs {
         let [same, different] = self.kinds();
         if same == 0 || different == 0 {
             return Err(usage(format!(
-                "{} has {same} same and {different} different pairs that count: it takes pairs of both \
-                 kinds",
-                list.display()
+                "{} has {same} same and {different} different pairs that count, and it takes both kinds; \
+                 {} are listed twice, {} of a picture with itself, {} of pictures that the model was \
+                 made with",
+                list.display(),
+                self.repeated,
+                self.with_itself,
+                self.known
             )));
         }
         Ok(())

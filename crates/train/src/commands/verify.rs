@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use data::Part;
-use metrics::{OperatingPoint, Roc, Verification, is_same};
+use metrics::{
+    ErrorRate, Interval, OperatingPoint, PairIntervals, Roc, Verification, is_same, pair_intervals,
+};
 use serde::Serialize;
 use serde_json::json;
 use verifier::{Verdict, Verifier};
@@ -56,6 +58,9 @@ pub struct VerifyArgs {
 
 /// Exit status of `--exit-code` for different pictures: 1 and 2 are for failures.
 const DIFFERENT: u8 = 3;
+
+/// Of the resamples that intervals are made from.
+const SEED: u64 = 1;
 
 /// Prints the distance and the verdict, of two pictures or of each pair of a list.
 ///
@@ -185,6 +190,18 @@ fn verify_list(
     let roc = Roc::new(&distances, &counted.same)
         .with_context(|| format!("{}: no figures can be given", list.display()))?;
     let worth = Verification::new(&roc, threshold);
+    // Pairs of a list have pictures in common, too.
+    let pictures = counted.places.iter().map(|&pair| list.pairs[pair].pictures);
+    let units: Vec<(u32, u32)> = pictures.map(|[a, b]| (a as u32, b as u32)).collect();
+    let intervals = pair_intervals(&distances, &counted.same, &units, threshold, SEED).ok();
+    let widened = |rate: ErrorRate, of: fn(&PairIntervals) -> Interval| {
+        intervals.map_or(rate, |intervals| rate.widened(of(&intervals)))
+    };
+    let worth = Verification {
+        far: widened(worth.far, |of| of.far),
+        frr: widened(worth.frr, |of| of.frr),
+        ..worth
+    };
     voice.say(&format!(
         "{} pairs at threshold {threshold:.4}: accuracy {:.2}%, AUC {:.4}, equal error rate {:.2}%; \
          false accepts {}, false rejects {} (95% intervals)",

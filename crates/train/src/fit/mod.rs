@@ -195,7 +195,7 @@ impl Fit {
             step => format!(", going on after step {step}"),
         };
         let of_new = |new: bool, images: &LabelledImages| match new {
-            true => format!(", all of classes not trained on: {}", names(images)),
+            true => format!(", all of {}", names(images)),
             false => String::new(),
         };
         let validated = of_new(
@@ -311,16 +311,16 @@ impl Fit {
     }
 }
 
-/// The classes that images are of, or how many where they are many.
+/// The classes that images are of, which are not trained on, or how many where they are many.
 fn names(images: &LabelledImages) -> String {
-    const MOST: usize = 12;
+    const MOST: usize = 5;
     let counts = images.class_counts().into_iter().zip(images.classes());
     let names: Vec<&str> = counts
         .filter_map(|(count, name)| (count > 0).then_some(name.as_str()))
         .collect();
     match names.len() {
-        0..=MOST => names.join(", "),
-        count => format!("{} and {} more", names[..MOST].join(", "), count - MOST),
+        0..=MOST => format!("classes not trained on: {}", names.join(", ")),
+        count => format!("{count} classes not trained on"),
     }
 }
 

@@ -37,7 +37,7 @@ fn evaluate_tells_people_the_same_figures() {
         ),
     ] {
         let row = table.lines().find(|row| row.starts_with(name)).unwrap();
-        assert!(row.ends_with(&value), "{row} has no {value}");
+        assert!(row.contains(&value), "{row} has no {value}");
     }
 }
 

@@ -166,7 +166,7 @@ fn a_list_of_pairs_is_judged_as_its_pairs_are() {
         let cells: Vec<&str> = row.split(',').collect();
         (cells[2] == "1") == (cells[4] == "same")
     });
-    let accuracy = format!("{:.2}% right", 100.0 * right.count() as f64 / 8.0);
+    let accuracy = format!("accuracy {:.2}%", 100.0 * right.count() as f64 / 8.0);
     assert!(ended.stderr.contains(&accuracy), "{}", ended.stderr);
 
     scratch.write("one-kind.csv", "a,b,same\n0-0.png,1-0.png,0\n");
@@ -206,7 +206,7 @@ fn the_results_of_a_list_are_a_list_that_says_the_same() {
         let first = judge("pairs.csv", "");
         assert!(first.stdout.starts_with(header), "{}", first.stdout);
         assert_eq!(
-            first.stderr.contains("66.67% right"),
+            first.stderr.contains("accuracy 50.00%"),
             truth[0].is_some(),
             "{}",
             first.stderr

@@ -22,6 +22,7 @@ fn a_run_leaves_the_files_of_a_run_folder_and_no_others() {
             "checkpoints/best.safetensors",
             "checkpoints/step-00000300.safetensors",
             "config.toml",
+            "data.csv",
             "embeddings.tsv",
             "environment.jsonl",
             "events.out.tfevents",

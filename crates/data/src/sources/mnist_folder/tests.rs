@@ -289,7 +289,8 @@ fn rows_and_columns_are_swapped_on_request() {
         transposed: true,
         ..FolderOptions::default()
     };
-    let Loaded { train, test, .. } = (FORM.load)(folder.path(), 1, &options).unwrap();
+    let Loaded { images, test, .. } = (FORM.load)(folder.path(), &options).unwrap();
+    let (train, test) = (images, test.unwrap());
     for images in [&train, &test] {
         for i in 0..images.len() {
             for (row, column) in [(0, 0), (0, 27), (27, 0), (3, 19), (19, 3)] {

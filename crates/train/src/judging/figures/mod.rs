@@ -7,6 +7,7 @@ mod few_shot;
 mod known_classes;
 mod loss;
 mod retrieval;
+mod tested_on;
 mod verification;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::test_report::Judged;
 use classics::Classics;
 pub use closed_set::ClosedSet;
+use tested_on::TestedOn;
 use verification::Intervals;
 
 /// A figure as people read it: its name, its value.
@@ -27,6 +29,9 @@ pub type Row<Name = &'static str> = (Name, String);
 /// The figures that `summary.json` and `train evaluate` give.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
+    /// What they are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested_on: Option<TestedOn>,
     /// Verdicts on the test pairs.
     pub verification: Verification,
     /// How far these can be trusted.
@@ -60,6 +65,7 @@ impl Figures {
     pub fn new(judged: &Judged) -> Result<Self> {
         let (verification, intervals) = verification::measure(judged)?;
         Ok(Self {
+            tested_on: Some(tested_on::measure(judged)),
             verification,
             intervals: Some(intervals),
             classics: Some(classics::measure(judged)?),
@@ -75,6 +81,7 @@ impl Figures {
     pub fn rows(&self) -> Vec<Row<String>> {
         let (first, others) = retrieval::rows(&self.retrieval);
         [
+            named(tested_on::rows(self.tested_on.as_ref())),
             named(verification::rows(
                 &self.verification,
                 self.intervals.as_ref(),

@@ -98,8 +98,8 @@ pub fn rows(verification: &Verification, intervals: Option<&Intervals>) -> Vec<R
     ];
     rows.extend(intervals.map(|intervals| {
         let by = match intervals.resampled {
-            Resampled::Images => "of other images of these classes",
-            Resampled::Classes => "of other classes that are new to the network",
+            Resampled::Images => "for other images of these classes",
+            Resampled::Classes => "for other classes that it never saw",
         };
         ("95% intervals", by.to_string())
     }));

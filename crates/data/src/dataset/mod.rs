@@ -139,7 +139,7 @@ impl Dataset {
         let test_hashes = test.as_ref().map(LabelledImages::pixel_hashes);
         let (mut parts, mut test_parts, split) = match &test {
             Some(test) => {
-                let (parts, of_test) = assign::fixed(&images, test, options)?;
+                let (parts, of_test) = assign::fixed(&images, &hashes, test, options)?;
                 (parts, of_test, SplitBy::Auto)
             }
             None => {

@@ -1,14 +1,12 @@
-//! Which part each image is given.
+//! Dividing the pictures of a folder as if none had had a part before.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
-use glob::Pattern;
-
-use super::steady::{Choice, choose, key};
-use super::{Part, SplitBy, SplitOptions, hold_out};
+use crate::LabelledImages;
+use crate::dataset::steady::{Choice, choose, key};
+use crate::dataset::{Part, SplitBy, SplitOptions};
 use crate::images::by_class;
-use crate::manifest::Seen;
-use crate::{DataError, LabelledImages, Purpose, stream};
 
 /// Classes of two images from which on whole classes are held out.
 const A_DOZEN: usize = 12;
@@ -22,156 +20,19 @@ const ENOUGH_TO_VALIDATE: usize = 10;
 /// are held out, and how many images a class needs for that.
 const CLOSED_TEST: (f64, usize) = (0.1, 10);
 
-/// Parts of a source's training images and of its test images.
-///
-/// Validation images are drawn from each class; held-out classes keep their test images alone.
-pub fn fixed(
-    images: &LabelledImages,
-    test: &LabelledImages,
-    options: &SplitOptions,
-) -> Result<(Vec<Part>, Vec<Part>), DataError> {
-    if options.by == SplitBy::Classes {
-        return Err(DataError::Setting {
-            name: "the split",
-            found: "by classes".into(),
-            expected: "by images, since the data set has a split of its own; name the classes to \
-                       hold out instead"
-                .into(),
-        });
-    }
-    let held_out = held_out_classes(images.classes(), options.hold_out)?;
-    let unseen = |label: u32| held_out.contains(&(label as usize));
-    let of_test = test.labels().iter().map(|&label| match unseen(label) {
-        false if !held_out.is_empty() => Part::ClosedTest,
-        _ => Part::Test,
-    });
-    let of_test = of_test.collect();
-    if options.only_test {
-        return Ok((vec![Part::Unused; images.len()], of_test));
-    }
-    let mut rng = stream(options.seed, Purpose::Split, 0);
-    let (_, validation) = hold_out(images.labels(), options.validation, "validation", &mut rng)?;
-    let mut parts = vec![Part::Train; images.len()];
-    for i in validation {
-        parts[i] = Part::Validation;
-    }
-    for (part, &label) in parts.iter_mut().zip(images.labels()) {
-        if unseen(label) {
-            *part = Part::Unused;
-        }
-    }
-    Ok((parts, of_test))
-}
-
-/// Parts of a folder's pictures, and by what they were divided; `given` are those of the folder's own
-/// split, `hashes` of the pixels.
-pub fn pictures(
-    images: &LabelledImages,
-    given: &[Option<Part>],
-    hashes: &[u64],
-    options: &SplitOptions,
-) -> Result<(Vec<Part>, SplitBy), DataError> {
-    for (name, fraction) in [("test", options.test), ("validation", options.validation)] {
-        if !(0.0..1.0).contains(&fraction) {
-            return Err(DataError::Setting {
-                name,
-                found: fraction.to_string(),
-                expected: "a fraction from 0 to below 1".into(),
-            });
-        }
-    }
-    let held_out = held_out_classes(images.classes(), options.hold_out)?;
-    let given = given_parts(given);
-    if options.only_test {
-        let part = |part: &Option<Part>| match part {
-            None | Some(Part::Test) => Part::Test,
-            Some(_) => Part::Unused,
-        };
-        return Ok((given.iter().map(part).collect(), SplitBy::Auto));
-    }
-    let mut split = Split {
-        images,
-        hashes,
-        options,
-        before: options.before.map(Seen::new),
-        parts: given
-            .iter()
-            .map(|part| part.unwrap_or(Part::Train))
-            .collect(),
-        roles: vec![Part::Train; images.classes().len()],
-    };
-    let own_test = given.contains(&Some(Part::Test));
-    let by = split.divide(own_test, &held_out);
-    split.keep_parts(&given, by);
-    Ok((split.parts, by))
-}
-
-/// A folder's own parts: without `test`, people test on the other one.
-fn given_parts(given: &[Option<Part>]) -> Vec<Option<Part>> {
-    let has_test = given.contains(&Some(Part::Test));
-    let part = |&part: &Option<Part>| match part {
-        Some(Part::Validation) if !has_test => Some(Part::Test),
-        part => part,
-    };
-    given.iter().map(part).collect()
-}
-
-/// The indices of the classes that names or patterns stand for.
-fn held_out_classes(classes: &[String], names: &[String]) -> Result<BTreeSet<usize>, DataError> {
-    let mut unseen = BTreeSet::new();
-    for name in names {
-        let pattern = Pattern::new(name).map_err(|error| {
-            DataError::Images(format!(
-                "`{name}` is no pattern of class names: {}",
-                error.msg
-            ))
-        })?;
-        let fits = |class: &String| class == name || pattern.matches(class);
-        let found = classes.iter().enumerate().filter(|(_, class)| fits(class));
-        let before = unseen.len();
-        unseen.extend(found.map(|(class, _)| class));
-        if unseen.len() == before && !classes.iter().any(fits) {
-            const SHOWN: usize = 20;
-            let more = if classes.len() > SHOWN { ", …" } else { "" };
-            let classes = classes[..classes.len().min(SHOWN)].join(", ");
-            return Err(DataError::Images(format!(
-                "there is no class `{name}` to hold out (--hold-out-classes, data.hold_out_classes); \
-                 the classes are {classes}{more}"
-            )));
-        }
-    }
-    for (name, found) in [
-        ("the number of classes held out", unseen.len()),
-        (
-            "the number of classes to train on",
-            classes.len() - unseen.len(),
-        ),
-    ] {
-        if !names.is_empty() && found < 2 {
-            return Err(DataError::Setting {
-                name,
-                found: found.to_string(),
-                expected: "at least 2, for dissimilar pairs".into(),
-            });
-        }
-    }
-    Ok(unseen)
-}
-
 /// Pictures on their way to a part.
-struct Split<'a> {
-    images: &'a LabelledImages,
-    hashes: &'a [u64],
-    options: &'a SplitOptions<'a>,
-    before: Option<Seen<'a>>,
-    parts: Vec<Part>,
+pub struct Split<'a> {
+    pub images: &'a LabelledImages,
+    pub hashes: &'a [u64],
+    pub options: &'a SplitOptions<'a>,
+    pub parts: Vec<Part>,
     /// What each class is used for; images of a class that is trained on may be held out.
-    roles: Vec<Part>,
+    pub roles: Vec<Part>,
 }
 
 impl Split<'_> {
     /// Gives each image its part as if none had had one before.
-    fn divide(&mut self, own_test: bool, held_out: &BTreeSet<usize>) -> SplitBy {
+    pub fn divide(&mut self, own_test: bool, held_out: &BTreeSet<usize>) -> SplitBy {
         if !held_out.is_empty() {
             self.hold_out_named(own_test, held_out);
             return SplitBy::Auto;
@@ -420,7 +281,7 @@ impl Split<'_> {
         members: &[usize],
         choice: Choice,
         fraction: f64,
-        bounds: std::ops::RangeInclusive<usize>,
+        bounds: RangeInclusive<usize>,
         part: Part,
     ) -> Vec<usize> {
         let keys = members.iter().map(|&i| {
@@ -436,52 +297,5 @@ impl Split<'_> {
             self.parts[i] = part;
         }
         chosen
-    }
-
-    /// Gives images and classes that had a part before the same again.
-    fn keep_parts(&mut self, given: &[Option<Part>], by: SplitBy) {
-        let Some(before) = self.before.take() else {
-            return;
-        };
-        for (i, given) in given.iter().enumerate() {
-            let class = self.images.labels()[i] as usize;
-            let role = match before.class(&self.images.classes()[class]) {
-                Some(Part::Train | Part::ClosedTest) => Some(Part::Train),
-                role @ Some(Part::Validation | Part::Test) => role,
-                _ => None,
-            };
-            let known = before.part(self.images, i, self.hashes[i]);
-            let tested = matches!(self.parts[i], Part::Test | Part::ClosedTest);
-            self.parts[i] = match (by, role, known) {
-                // The folder says what is tested on, but never what was trained on.
-                (SplitBy::Auto, ..) if given.is_some() || !self.options.hold_out.is_empty() => {
-                    match known {
-                        Some(known) if known.is_used() && tested => Part::Unused,
-                        Some(known @ (Part::Train | Part::Validation)) => known,
-                        _ => self.parts[i],
-                    }
-                }
-                (SplitBy::Classes, Some(role), known) => in_class(role, known, self.parts[i]),
-                (SplitBy::Classes, None, Some(Part::Train | Part::Past)) if tested => Part::Unused,
-                (SplitBy::Images, _, Some(Part::Train | Part::Past)) => Part::Train,
-                (SplitBy::Images, _, Some(Part::Validation)) => Part::Validation,
-                (SplitBy::Images, _, Some(Part::Test | Part::ClosedTest)) => Part::Test,
-                _ => self.parts[i],
-            };
-        }
-    }
-}
-
-/// The part of an image whose class is of `role`, that had the part `known`, and would get `drawn`.
-fn in_class(role: Part, known: Option<Part>, drawn: Part) -> Part {
-    match (role, known) {
-        (Part::Train, Some(Part::Train | Part::Past)) => Part::Train,
-        (Part::Train, Some(Part::Validation)) => Part::Unused,
-        (Part::Train, Some(Part::Test | Part::ClosedTest)) => Part::ClosedTest,
-        (Part::Train, _) if drawn == Part::ClosedTest => Part::ClosedTest,
-        (Part::Train, _) => Part::Train,
-        (_, Some(Part::Train | Part::Past)) => Part::Unused,
-        (Part::Test, Some(Part::Validation)) => Part::Unused,
-        (role, _) => role,
     }
 }

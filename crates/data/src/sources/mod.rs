@@ -100,7 +100,8 @@ impl Source {
         (self.form().0.framing)(train)
     }
 
-    /// Loads the images and divides them. Only folders look at `options`.
+    /// Loads the images and divides them. Sources with a shape of their own look at no more of `options`
+    /// than [`transposed`](FolderOptions::transposed).
     ///
     /// # Errors
     /// [`DataError::Setting`] for fractions out of range; [`DataError::Images`] for classes to hold out

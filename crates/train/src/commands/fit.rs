@@ -37,7 +37,8 @@ pub struct FitArgs {
     /// Resume a stopped run
     #[arg(long, value_name = "RUN", conflicts_with_all = [SettingFlags::GROUP, NEW_RUN])]
     resume: Option<PathBuf>,
-    /// With --resume, let --set change the run's settings; changes are recorded in changes.jsonl
+    /// With --resume, let --set change the run's settings, and go on with images that have changed;
+    /// changes are recorded in changes.jsonl
     #[arg(long, requires = "resume")]
     allow_changes: bool,
     #[command(flatten)]

@@ -19,7 +19,7 @@ pub struct ValidationMetrics {
     pub validation_auc: f64,
     /// Mean loss of the test pairs, for the curve; nothing is chosen by it.
     pub test_loss: f64,
-    /// Share of test pairs judged rightly at the threshold that is best on the validation pairs now;
+    /// Balanced accuracy on the test pairs at the threshold that is best on the validation pairs now;
     /// nothing is chosen by it.
     pub test_accuracy: f64,
     /// Area under their ROC curve.

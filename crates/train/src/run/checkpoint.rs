@@ -14,7 +14,7 @@ use crate::training::{Snapshot, Trainer};
 
 /// The folder that they are in.
 const FOLDER: &str = "checkpoints";
-/// The file of the one with the smallest validation loss.
+/// The file of the one at the best evaluation.
 pub const BEST: &str = "checkpoints/best.safetensors";
 /// The file of the one at the end of the last epoch, which a run that diverges can go back to. When it
 /// is written depends on steps alone, so that going back to it gives the same run every time.
@@ -27,7 +27,8 @@ pub struct Progress {
     pub step: u64,
     /// Seconds spent on them, over all sittings.
     pub seconds: f64,
-    /// The smallest validation loss so far, and the step it was met at.
+    /// The best evaluation so far, and its step: 1 − validation AUC where the best weights are kept,
+    /// else the validation loss; smaller is better.
     pub best: Option<(f64, u64)>,
     /// Bytes of `metrics.jsonl` by then.
     pub logged: u64,

@@ -14,7 +14,7 @@ const FILE: &str = "metrics.jsonl";
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Line {
-    /// At the end of an epoch. Tried first: a step's fields are among its own.
+    /// At an evaluation. Tried first: a step's fields are among its own.
     Epoch {
         /// Epochs done.
         epoch: u64,

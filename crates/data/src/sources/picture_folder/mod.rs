@@ -1,4 +1,4 @@
-//! A folder of pictures, one sub-folder a class.
+//! A folder of pictures, one sub-folder for each class.
 
 mod listing;
 
@@ -81,10 +81,11 @@ impl Default for FolderOptions<'_> {
     }
 }
 
-/// Reads the pictures in `folder`: each sub-folder is a class, its name the class's.
+/// Reads the pictures in `folder`: each sub-folder is a class, whose name it has.
 ///
-/// Where there are two sub-folders `train` and `test`, they have the classes, and are the split.
-/// Classes and pictures are in the order of their names. Hidden files and folders are skipped; other
+/// In groups of folders the innermost ones are the classes, named by their paths. Sub-folders `train`
+/// and `test`, `val` or both have the classes in them, and are the split. Classes and pictures are in
+/// the order of their names. Hidden files and folders are skipped; other
 /// files and folders where no picture can be are skipped with a note.
 ///
 /// # Errors

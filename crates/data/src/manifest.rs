@@ -159,6 +159,7 @@ impl Manifest {
 
 /// The images of a manifest by what they are, not by their names.
 pub(crate) struct Seen<'a> {
+    by_name: HashMap<&'a str, &'a ImageRecord>,
     by_content: HashMap<&'a str, Part>,
     by_pixels: HashMap<&'a str, Part>,
     /// The part of each class that is held out, or trained on, whole.
@@ -168,6 +169,8 @@ pub(crate) struct Seen<'a> {
 impl<'a> Seen<'a> {
     pub fn new(manifest: &'a Manifest) -> Self {
         let [mut by_content, mut by_pixels, mut by_class] = [(); 3].map(|()| HashMap::new());
+        let present = manifest.present();
+        let by_name = present.map(|image| (&*image.name, image)).collect();
         for image in &manifest.images {
             // Of copies, the one with most to say: once trained on, always trained on.
             let keep = |map: &mut HashMap<&'a str, Part>, key: &'a str| {
@@ -183,13 +186,25 @@ impl<'a> Seen<'a> {
             }
         }
         Self {
+            by_name,
             by_content,
             by_pixels,
             by_class,
         }
     }
 
-    /// The part that image `i`, of these pixels, had.
+    /// The part of image `i`, of these pixels, if it has not changed, its name and class included.
+    pub fn same(&self, images: &LabelledImages, i: usize, pixels: u64) -> Option<Part> {
+        let record = self.by_name.get(&*images.name(i))?;
+        let content = images.content(i).map(|content| hex(content));
+        let class = &images.classes()[images.labels()[i] as usize];
+        let same = record.content == content.unwrap_or_default()
+            && record.pixels == format!("{pixels:016x}")
+            && record.class == *class;
+        same.then_some(record.part)
+    }
+
+    /// The part that image `i`, of these pixels, had, whatever it was called.
     pub fn part(&self, images: &LabelledImages, i: usize, pixels: u64) -> Option<Part> {
         let content = images.content(i).map(|content| hex(content));
         let by_content = content.and_then(|content| self.by_content.get(&*content));

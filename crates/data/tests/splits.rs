@@ -232,6 +232,14 @@ fn copies_count_once_and_are_told() {
         let trained = set.train.pixel_hashes();
         assert!(hashes.iter().all(|hash| !trained.contains(hash)));
     }
+    let again = load(
+        root.path(),
+        SplitOptions {
+            before: Some(&set.manifest),
+            ..SplitOptions::default()
+        },
+    );
+    assert!(parts(&again.manifest) == parts(&set.manifest));
     let held_out = set.test.len() + set.validation.len();
     let said = set.notes.join("\n");
     assert!(

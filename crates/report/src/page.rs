@@ -32,18 +32,18 @@ pub fn page(report: &Report, figures: &[Figure]) -> String {
             body {
                 main {
                     h1 { (report.title) }
+                    @if !report.notes.is_empty() {
+                        section.wide {
+                            h2 { "Before you believe the figures" }
+                            ul { @for note in report.notes { li { (note) } } }
+                        }
+                    }
                     div.summary {
                         section {
                             header { h2 { "Results" } (copy("results", "Copy the table")) }
                             (table("results", report.results))
                         }
                         section { h2 { "The run" } (table("facts", report.facts)) }
-                    }
-                    @if !report.notes.is_empty() {
-                        section.notes {
-                            h2 { "Before you believe the figures" }
-                            ul { @for note in report.notes { li { (note) } } }
-                        }
                     }
                     @for figure in figures { (section(figure)) }
                     section {

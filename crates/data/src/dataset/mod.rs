@@ -160,6 +160,10 @@ impl Dataset {
                 parts,
             });
         }
+        let given = |part: Part| given.contains(&Some(part));
+        if given(Part::Validation) && !given(Part::Test) {
+            notes.push("the validation images are tested on, as there are no others".into());
+        }
         notes.extend(copies::set_aside(&mut sets, options.before)?);
         let mut manifest = Manifest::default();
         manifest.add(&images, &parts, &hashes);

@@ -32,7 +32,8 @@ impl EvaluationPairs {
             .with_context(|| {
                 format!(
                     "pairing the {} validation images, to choose the threshold; hold out more \
-                     (data.validation), or whole classes (--split classes)",
+                     (data.validation) or whole classes (--split classes), or add pictures: two \
+                     classes of six are enough",
                     dataset.validation.len()
                 )
             })?;
@@ -67,8 +68,8 @@ impl TestPairs {
     pub fn new(config: &RunConfig, dataset: &Dataset) -> Result<Self> {
         let test = pairs(config, &dataset.test, Purpose::TestPairs).with_context(|| {
             format!(
-                "pairing the {} test images; hold out more (data.test), or whole classes (--split \
-                 classes)",
+                "pairing the {} test images; hold out more (data.test) or whole classes (--split \
+                 classes), or add pictures",
                 dataset.test.len()
             )
         })?;

@@ -9,6 +9,10 @@ use crate::manifest::{Manifest, Seen};
 pub fn keep(parts: &mut [Part], images: &LabelledImages, hashes: &[u64], before: &Manifest) {
     let before = Seen::new(before);
     for (i, part) in parts.iter_mut().enumerate() {
+        if let Some(known) = before.same(images, i, hashes[i]) {
+            *part = known;
+            continue;
+        }
         match before.part(images, i, hashes[i]) {
             Some(Part::Train | Part::Past) => *part = Part::Train,
             Some(Part::Validation) => *part = Part::Validation,
@@ -21,6 +25,10 @@ impl Split<'_> {
     /// Gives images and classes that had a part before the same again.
     pub fn keep_parts(&mut self, given: &[Option<Part>], by: SplitBy, before: &Seen) {
         for (i, given) in given.iter().enumerate() {
+            if let Some(part) = before.same(self.images, i, self.hashes[i]) {
+                self.parts[i] = part;
+                continue;
+            }
             let class = self.images.labels()[i] as usize;
             let role = match before.class(&self.images.classes()[class]) {
                 Some(Part::Train | Part::ClosedTest) => Some(Part::Train),

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use data::{LabelledImages, Pair};
-use metrics::{Embeddings, Verification, Whitening};
+use metrics::{Embeddings, Whitening};
 use serde::{Deserialize, Serialize};
 
 use super::{Figures, Row, decimal, percent};
@@ -19,8 +19,8 @@ const FITTED: (usize, usize) = (2_000, 128);
 pub struct Classics {
     /// By the Euclidean distance of the pixels.
     pub pixels: Classic,
-    /// By that of their principal components, whitened within a class of the training images; `None`
-    /// where there are none to fit it on.
+    /// By that of their principal components, whitened within a class of the training images and
+    /// brought to unit length; `None` where there are none to fit it on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub whitened: Option<Classic>,
 }
@@ -71,8 +71,22 @@ fn whitened(
     let Ok(whitening) = Whitening::fit(&fitted, some.labels(), components) else {
         return Ok(None);
     };
-    let validation = validation.map(|rows| whitening.apply(rows)).transpose()?;
-    classic(judged, &whitening.apply(test)?, validation.as_ref()).map(Some)
+    let whitened = |rows: &Embeddings| unit(&whitening.apply(rows)?);
+    let validation = validation.map(whitened).transpose()?;
+    classic(judged, &whitened(test)?, validation.as_ref()).map(Some)
+}
+
+/// Each row divided by its Euclidean length; a row of zeros stays.
+fn unit(rows: &Embeddings) -> Result<Embeddings> {
+    let unit = |row: &[f32]| {
+        let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let length = if length > 0.0 { length } else { 1.0 };
+        row.iter().map(|value| value / length).collect::<Vec<_>>()
+    };
+    Ok(Embeddings::new(
+        rows.rows().flat_map(unit).collect(),
+        rows.dimension(),
+    )?)
 }
 
 fn classic(judged: &Judged, test: &Embeddings, validation: Option<&Embeddings>) -> Result<Classic> {
@@ -142,23 +156,70 @@ pub fn rows(classics: Option<&Classics>) -> Vec<Row> {
 /// What to say where a network is no better than the pixels.
 pub fn advice(figures: &Figures) -> Option<String> {
     let classics = figures.classics.as_ref()?;
-    let known = [
-        ("pixels", Some(classics.pixels)),
-        ("whitened pixels", classics.whitened),
-    ];
-    let known = known
-        .into_iter()
-        .filter_map(|(name, classic)| Some((name, classic?)));
-    let (name, best) = known.min_by(|(_, a), (_, b)| a.eer.total_cmp(&b.eer))?;
-    let net: &Verification = &figures.verification;
-    (best.eer < net.eer).then(|| {
+    let known = || {
+        let all = [
+            ("pixels", Some(classics.pixels)),
+            ("whitened pixels", classics.whitened),
+        ];
+        all.into_iter()
+            .filter_map(|(name, classic)| Some((name, classic?)))
+    };
+    let by_eer = known().min_by(|(_, a), (_, b)| a.eer.total_cmp(&b.eer))?;
+    let by_p_at_1 = known().max_by(|(_, a), (_, b)| a.p_at_1.total_cmp(&b.p_at_1))?;
+    let (eer, p_at_1) = (figures.verification.eer, figures.retrieval.p_at_1);
+    let eer = (by_eer.1.eer < eer).then(|| {
+        let (name, best) = (by_eer.0, percent(by_eer.1.eer));
         format!(
-            "the network does not beat {name}, which take no training: an equal error rate of {} \
-             against {}; more pictures of more classes, a longer run (--epochs), all pairs of a batch \
-             (--loss in-batch), more dimensions (--embedding 64) or a deeper network (--trunk \
-             small-resnet) may help",
-            percent(net.eer),
-            percent(best.eer)
+            "{name} have an equal error rate of {best}, the network {}",
+            percent(eer)
+        )
+    });
+    let p_at_1 = (by_p_at_1.1.p_at_1 > p_at_1).then(|| {
+        let (name, best) = (by_p_at_1.0, percent(by_p_at_1.1.p_at_1));
+        format!(
+            "{name} have a P@1 of {best}, the network {}",
+            percent(p_at_1)
+        )
+    });
+    let lost: Vec<String> = eer.into_iter().chain(p_at_1).collect();
+    (!lost.is_empty()).then(|| {
+        format!(
+            "the network does not beat what takes no training: {}. More pictures of more classes, a \
+             longer run (--epochs), all pairs of a batch (--loss in-batch), more dimensions \
+             (--embedding 64) or a deeper network (--trunk small-resnet) may help",
+            lost.join("; ")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use data::ImageShape;
+
+    use super::*;
+
+    #[test]
+    fn large_images_are_averaged_in_blocks() {
+        // Blocks of 2x2.
+        let shape = ImageShape {
+            channels: 1,
+            height: 64,
+            width: 32,
+        };
+        let pixels: Vec<u8> = (0..64 * 32).map(|i| (i % 32 + i / 32) as u8).collect();
+        let images = LabelledImages::new(shape, pixels, vec![0], vec!["x".into()]).unwrap();
+        let rows = features(&images).unwrap();
+        assert_eq!((rows.len(), rows.dimension()), (1, 32 * 16));
+        // (x + y) of the four corners of a block.
+        assert_eq!(rows.row(0)[0], (0 + 1 + 1 + 2) as f32 / 4.0);
+        assert_eq!(rows.row(0)[16 + 1], (4 + 5 + 5 + 6) as f32 / 4.0);
+        let small = LabelledImages::new(ImageShape::MNIST, vec![7; 784], vec![0], vec!["x".into()]);
+        assert_eq!(features(&small.unwrap()).unwrap().row(0), [7.0; 784]);
+    }
+
+    #[test]
+    fn rows_are_brought_to_unit_length() {
+        let rows = Embeddings::new(vec![3.0, 4.0, 0.0, 0.0], 2).unwrap();
+        assert_eq!(unit(&rows).unwrap().values(), [0.6, 0.8, 0.0, 0.0]);
+    }
 }

@@ -55,7 +55,7 @@ pub fn rows(tested: Option<&TestedOn>) -> Vec<Row> {
         } = tested;
         match tested.kind {
             Kind::TrainedClasses => {
-                format!("{images} new images of {classes} classes, which it was trained on")
+                format!("{images} new images of {classes} classes that it was trained on")
             }
             Kind::NewClasses => format!("{images} images of {classes} classes that it never saw"),
             Kind::Validation => {

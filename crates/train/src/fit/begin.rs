@@ -174,6 +174,20 @@ fn fit_to_images(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
             "{pairs} pairs a batch (training.pairs_per_batch): there are {images} images to train on"
         ));
     }
+    let counts = dataset.train.class_counts();
+    let trained = counts.iter().filter(|&&count| count > 0).count();
+    let classes = &mut config.in_batch.classes_per_batch;
+    let held_out = !config.data.hold_out_classes.is_empty();
+    if (config.data.source.takes_shape() || held_out)
+        && config.loss.kind == LossKind::InBatch
+        && *classes > trained
+        && trained >= 2
+    {
+        *classes = trained;
+        notes.push(format!(
+            "{classes} classes a batch (in_batch.classes_per_batch): there are no more to train on"
+        ));
+    }
     notes
 }
 

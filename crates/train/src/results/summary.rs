@@ -24,6 +24,7 @@ pub struct Summary {
     /// Training steps.
     pub steps: u64,
     /// Steps after which the network had the weights that were kept.
+    #[serde(default)]
     pub weights_of_step: u64,
     /// What to know of the images and the run, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

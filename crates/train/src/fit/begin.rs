@@ -174,18 +174,35 @@ fn fit_to_images(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
             "{pairs} pairs a batch (training.pairs_per_batch): there are {images} images to train on"
         ));
     }
-    let counts = dataset.train.class_counts();
-    let trained = counts.iter().filter(|&&count| count > 0).count();
-    let classes = &mut config.in_batch.classes_per_batch;
-    let held_out = !config.data.hold_out_classes.is_empty();
-    if (config.data.source.takes_shape() || held_out)
-        && config.loss.kind == LossKind::InBatch
-        && *classes > trained
-        && trained >= 2
-    {
-        *classes = trained;
+    // How many classes a pattern holds out is known only now.
+    let mut held_out = config.data.hold_out_classes.iter();
+    let patterns = held_out.any(|name| name.contains(['*', '?', '[']));
+    if config.loss.kind == LossKind::InBatch && (config.data.source.takes_shape() || patterns) {
+        notes.extend(fit_batch_to_classes(config, dataset));
+    }
+    notes
+}
+
+/// Takes no more classes into a batch than there are, and no more images of each than so many have.
+fn fit_batch_to_classes(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut counts = dataset.train.class_counts();
+    counts.retain(|&count| count > 1);
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    let batch = &mut config.in_batch;
+    if counts.len() >= 2 && batch.classes_per_batch > counts.len() {
+        batch.classes_per_batch = counts.len();
         notes.push(format!(
-            "{classes} classes a batch (in_batch.classes_per_batch): there are no more to train on"
+            "{} classes a batch (in_batch.classes_per_batch): no more have two images to train on",
+            counts.len()
+        ));
+    }
+    if let Some(&most) = counts.get(batch.classes_per_batch.saturating_sub(1))
+        && batch.samples_per_class > most
+    {
+        batch.samples_per_class = most;
+        notes.push(format!(
+            "{most} images of each class a batch (in_batch.samples_per_class): too few classes have more"
         ));
     }
     notes

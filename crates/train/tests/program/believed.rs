@@ -251,6 +251,18 @@ fn few_pictures_are_enough_by_default_or_the_setting_is_named() {
         scratch.succeeds("evaluate run --data folder:two");
     }
     let scratch = Scratch::new();
+    noise(&scratch.path("noise"), 7, 0..6);
+    let fit = "fit --data folder:noise --input 3x16x16 --steps 5 --loss in-batch --out run";
+    let ended = scratch.succeeds(fit);
+    let config = scratch.text("run/config.toml");
+    assert!(config.contains("classes_per_batch = 7"), "{config}");
+    assert!(config.contains("samples_per_class = 2"), "{config}");
+    assert!(
+        ended.stderr.contains("in_batch.samples_per_class"),
+        "{}",
+        ended.stderr
+    );
+    let scratch = Scratch::new();
     noise(&scratch.path("noise"), 2, 0..3);
     let fit = "fit --data folder:noise --input 3x16x16 --steps 5 --out run";
     scratch.refuses(1, fit, &["pairing the", "data."]);

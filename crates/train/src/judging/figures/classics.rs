@@ -210,9 +210,9 @@ mod tests {
         let images = LabelledImages::new(shape, pixels, vec![0], vec!["x".into()]).unwrap();
         let rows = features(&images).unwrap();
         assert_eq!((rows.len(), rows.dimension()), (1, 32 * 16));
-        // (x + y) of the four corners of a block.
-        assert_eq!(rows.row(0)[0], (0 + 1 + 1 + 2) as f32 / 4.0);
-        assert_eq!(rows.row(0)[16 + 1], (4 + 5 + 5 + 6) as f32 / 4.0);
+        // The mean of x + y over a block, which begins at (0, 0) or (2, 2).
+        assert_eq!(rows.row(0)[0], 1.0);
+        assert_eq!(rows.row(0)[16 + 1], 5.0);
         let small = LabelledImages::new(ImageShape::MNIST, vec![7; 784], vec![0], vec!["x".into()]);
         assert_eq!(features(&small.unwrap()).unwrap().row(0), [7.0; 784]);
     }

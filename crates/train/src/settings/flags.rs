@@ -53,8 +53,9 @@ impl Setting {
             return arg.help(help.to_owned()).action(ArgAction::SetTrue);
         };
         let arg = match &self.default {
-            // Another flag may be the default's, and an empty list is none.
+            // Another flag may be the default's, and an empty list or text is none.
             Value::Array(default) if default.is_empty() => arg.help(help.to_owned()),
+            Value::String(default) if default.is_empty() => arg.help(help.to_owned()),
             _ if flag.help.is_some() => arg.help(help.to_owned()),
             Value::String(default) => arg.help(format!("{help} [default: {default}]")),
             Value::Array(default) => {

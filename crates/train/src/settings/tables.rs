@@ -53,7 +53,7 @@ settings! {
         pairs_per_batch: usize ["--batch N"; in AT_LEAST_1; for Pairs;] = 64;
         /// Steps between two lines of metrics.jsonl
         log_every: u64 [in AT_LEAST_1;] = 10, Caffe = 100;
-        /// Run folder or model file to take the first weights from, where shapes agree; empty for none
+        /// Run folder or model file to take the first weights from, where shapes agree
         init: String ["--init RUN";] = String::new();
         /// Steps between two evaluations; 0 for every epoch, or less often where evaluations would take
         /// more than a small share of the time

@@ -2,16 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::Part;
+use super::{Divided, Part};
+use crate::DataError;
 use crate::manifest::Manifest;
-use crate::{DataError, LabelledImages};
-
-/// Images of a source, with the hashes of their pixels and their parts.
-pub struct Set<'a> {
-    pub images: &'a LabelledImages,
-    pub hashes: &'a [u64],
-    pub parts: &'a mut [Part],
-}
 
 /// Images that were set aside for one reason: how many, and an example with what it is a copy of.
 #[derive(Default)]
@@ -40,7 +33,10 @@ impl Found {
 ///
 /// # Errors
 /// [`DataError::Images`] where nothing is left to test on.
-pub fn set_aside(sets: &mut [Set], before: Option<&Manifest>) -> Result<Vec<String>, DataError> {
+pub fn set_aside(
+    sets: &mut [Divided],
+    before: Option<&Manifest>,
+) -> Result<Vec<String>, DataError> {
     let used = |manifest: &Manifest| {
         let images = manifest.images().iter();
         let images = images.filter(|image| image.part.is_used());

@@ -122,6 +122,21 @@ pub struct Dataset {
     pub notes: Vec<String>,
 }
 
+/// Images of a source, each with its part.
+struct Divided {
+    images: LabelledImages,
+    /// Of each image's pixels.
+    hashes: Vec<u64>,
+    parts: Vec<Part>,
+}
+
+impl Divided {
+    fn select(&self, part: Part) -> LabelledImages {
+        let places = (0..self.parts.len()).filter(|&i| self.parts[i] == part);
+        self.images.select(&places.collect::<Vec<_>>())
+    }
+}
+
 impl Dataset {
     /// Divides what a source has.
     pub(crate) fn divide(
@@ -129,76 +144,37 @@ impl Dataset {
         loaded: Loaded,
         options: &SplitOptions,
     ) -> Result<Self, DataError> {
-        let Loaded {
-            images,
-            given,
-            test,
-            mut notes,
-        } = loaded;
-        let hashes = images.pixel_hashes();
-        let test_hashes = test.as_ref().map(LabelledImages::pixel_hashes);
-        let (mut parts, mut test_parts, split) = match &test {
-            Some(test) => {
-                let (parts, of_test) = assign::fixed(&images, &hashes, test, options)?;
-                (parts, of_test, SplitBy::Auto)
-            }
-            None => {
-                let (parts, split) = assign::pictures(&images, &given, &hashes, options)?;
-                (parts, Vec::new(), split)
-            }
-        };
-        let mut sets = vec![copies::Set {
-            images: &images,
-            hashes: &hashes,
-            parts: &mut parts,
-        }];
-        if let (Some(images), Some(hashes)) = (&test, &test_hashes) {
-            let parts = &mut test_parts;
-            sets.push(copies::Set {
-                images,
-                hashes,
-                parts,
-            });
-        }
-        let given = |part: Part| given.contains(&Some(part));
-        if given(Part::Validation) && !given(Part::Test) {
+        let (given, mut notes) = (loaded.given, loaded.notes);
+        let has = |part: Part| given.contains(&Some(part));
+        if has(Part::Validation) && !has(Part::Test) {
             notes.push("the validation images are tested on, as there are no others".into());
         }
+        let (mut sets, split) = assign::parts(loaded.images, &given, loaded.test, options)?;
         notes.extend(copies::set_aside(&mut sets, options.before)?);
         let mut manifest = Manifest::default();
-        manifest.add(&images, &parts, &hashes);
-        if let (Some(test), Some(hashes)) = (&test, &test_hashes) {
-            manifest.add(test, &test_parts, hashes);
+        for set in &sets {
+            manifest.add(&set.images, &set.parts, &set.hashes);
         }
         if let Some(before) = options.before {
             manifest.remember(before);
         }
-        let of_part = |part: Part| {
-            let select = |images: &LabelledImages, parts: &[Part]| {
-                let places = (0..parts.len()).filter(|&i| parts[i] == part);
-                images.select(&places.collect::<Vec<_>>())
-            };
-            // A source's own test images alone are tested on.
-            match &test {
-                Some(test) if part >= Part::ClosedTest => select(test, &test_parts),
-                _ => select(&images, &parts),
-            }
-        };
-        let [train, validation, tested, closed] =
-            [Part::Train, Part::Validation, Part::Test, Part::ClosedTest].map(of_part);
-        let tests_validation = tested.is_empty() && options.test == 0.0;
-        let new_to = |images: &LabelledImages| {
-            let trained = train.class_counts();
+        // Test images that lie elsewhere come last, and no others are tested on then.
+        let (first, last) = (&sets[0], &sets[sets.len() - 1]);
+        let (train, validation) = (first.select(Part::Train), first.select(Part::Validation));
+        let (test, closed) = (last.select(Part::Test), last.select(Part::ClosedTest));
+        let trained = train.class_counts();
+        let is_new = |images: &LabelledImages| {
             let mut labels = images.labels().iter();
-            labels.all(|&label| trained[label as usize] == 0)
+            !images.is_empty() && labels.all(|&label| trained[label as usize] == 0)
         };
-        let set = Self {
+        let tests_validation = test.is_empty() && options.test == 0.0;
+        let mut set = Self {
             name,
-            new_validation_classes: !validation.is_empty() && new_to(&validation),
-            new_test_classes: !options.only_test && !tested.is_empty() && new_to(&tested),
+            new_validation_classes: is_new(&validation),
+            new_test_classes: is_new(&test) && !options.only_test,
             test: match tests_validation {
                 true => validation.clone(),
-                false => tested,
+                false => test,
             },
             closed_test: (!closed.is_empty()).then_some(closed),
             train: Arc::new(train),
@@ -208,10 +184,8 @@ impl Dataset {
             manifest,
             notes,
         };
-        let notes = inspect::notes(&set);
-        Ok(Self {
-            notes: [set.notes.clone(), notes].concat(),
-            ..set
-        })
+        let seen = inspect::notes(&set);
+        set.notes.extend(seen);
+        Ok(set)
     }
 }

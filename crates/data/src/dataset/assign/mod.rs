@@ -6,15 +6,47 @@ mod held_out;
 
 use self::divide::Split;
 use self::held_out::held_out_classes;
-use super::{Part, SplitBy, SplitOptions, hold_out};
+use super::{Divided, Part, SplitBy, SplitOptions, hold_out};
 use crate::manifest::Seen;
 use crate::{DataError, LabelledImages, Purpose, stream};
+
+/// Gives each of a source's images its part, and says by what they were divided; `given` are the parts
+/// that the source gives them itself, `test` its test images where they lie elsewhere. These come last.
+pub fn parts(
+    images: LabelledImages,
+    given: &[Option<Part>],
+    test: Option<LabelledImages>,
+    options: &SplitOptions,
+) -> Result<(Vec<Divided>, SplitBy), DataError> {
+    let hashes = images.pixel_hashes();
+    let Some(test) = test else {
+        let (parts, by) = pictures(&images, given, &hashes, options)?;
+        let pictures = Divided {
+            images,
+            hashes,
+            parts,
+        };
+        return Ok((vec![pictures], by));
+    };
+    let (parts, of_test) = fixed(&images, &hashes, &test, options)?;
+    let train = Divided {
+        images,
+        hashes,
+        parts,
+    };
+    let test = Divided {
+        hashes: test.pixel_hashes(),
+        images: test,
+        parts: of_test,
+    };
+    Ok((vec![train, test], SplitBy::Auto))
+}
 
 /// Parts of a source's training images and of its test images.
 ///
 /// Validation images are drawn from each class; held-out classes keep their test images alone.
 /// `hashes` are of the pixels of the training images.
-pub fn fixed(
+fn fixed(
     images: &LabelledImages,
     hashes: &[u64],
     test: &LabelledImages,
@@ -58,7 +90,7 @@ pub fn fixed(
 
 /// Parts of a folder's pictures, and by what they were divided; `given` are those of the folder's own
 /// split, `hashes` of the pixels.
-pub fn pictures(
+fn pictures(
     images: &LabelledImages,
     given: &[Option<Part>],
     hashes: &[u64],

@@ -6,25 +6,35 @@ use super::{Divided, Part};
 use crate::DataError;
 use crate::manifest::Manifest;
 
-/// Images that were set aside for one reason: how many, and an example with what it is a copy of.
+/// Examples that a note gives.
+const EXAMPLES: usize = 3;
+
+/// Images that were set aside for one reason: how many, and some with what they are copies of.
 #[derive(Default)]
 struct Found {
     count: usize,
-    example: Option<String>,
+    examples: Vec<String>,
 }
 
 impl Found {
     fn add(&mut self, copy: &str, of: &str) {
         self.count += 1;
-        self.example
-            .get_or_insert_with(|| format!("{copy} and {of}"));
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(format!("{copy} and {of}"));
+        }
     }
 
-    /// A sentence that begins with the count and ends with the example.
+    /// The examples in a row.
+    fn examples(&self) -> String {
+        let more = if self.count > EXAMPLES { ", …" } else { "" };
+        format!("{}{more}", self.examples.join(", "))
+    }
+
+    /// A sentence that begins with the count and has the examples.
     fn note(&self, singular: &str, plural: &str, then: &str) -> Option<String> {
-        let example = self.example.as_ref()?;
         let what = if self.count == 1 { singular } else { plural };
-        Some(format!("{} {what} ({example}){then}", self.count))
+        let note = || format!("{} {what} ({}){then}", self.count, self.examples());
+        (self.count > 0).then(note)
     }
 }
 
@@ -108,10 +118,10 @@ pub fn set_aside(
         .iter()
         .any(|set| set.parts.iter().any(|&part| tested(part)));
     if had_tests && !left {
-        let example = across.example.unwrap_or_default();
+        let examples = across.examples();
         return Err(DataError::Images(format!(
             "nothing is left to test on: all images for it were trained on, or are copies of such \
-             ({example})"
+             ({examples})"
         )));
     }
     let notes = [

@@ -127,6 +127,50 @@ fn a_repeated_run_says_that_its_data_has_changed() {
     );
 }
 
+/// Pictures of a pattern a class, in noise.
+fn patterns(root: &Path, classes: u32, pictures: u32) {
+    let hash = |x: u32, y: u32, z: u32| {
+        let mut state = u64::from(x) << 40 | u64::from(y) << 20 | u64::from(z);
+        for _ in 0..3 {
+            state = (state ^ (state >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        (state >> 56) as u32
+    };
+    for class in 0..classes {
+        let folder = root.join(format!("class{class:02}"));
+        fs::create_dir_all(&folder).unwrap();
+        for i in 0..pictures {
+            let picture = GrayImage::from_fn(16, 16, |x, y| {
+                let pattern = hash(1 + class, x / 4, y / 4);
+                let noise = hash(1000 + class, i, 1 + y * 16 + x);
+                Luma([((pattern + 2 * noise) / 3) as u8])
+            });
+            picture.save(folder.join(format!("{i}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_false_accept_rate_that_is_asked_for_holds_on_new_classes() {
+    let scratch = Scratch::new();
+    patterns(&scratch.path("noise"), 40, 8);
+    let fit = NOISE.replace("3x16x16", "1x16x16");
+    let flags = "--steps 150 --quiet --set data.evaluation_pairs=4000 --at far=0.05";
+    scratch.succeeds(&format!("{fit} {flags}"));
+    let summary = scratch.json("run/summary.json");
+    assert_eq!(summary["tested_on"]["kind"], "new-classes");
+    assert!(summary["tested_on"]["classes"].as_u64().unwrap() >= 8);
+    let far = |end: &str| figure(&summary, &format!("/verification/far/{end}"));
+    assert!(far("low") < 0.05 && 0.05 < far("high"), "{summary}");
+    assert!((0.01..0.12).contains(&far("rate")), "{summary}");
+    // A stricter wish is a smaller threshold.
+    let (loose, _) = evaluate(&scratch, "--at far=0.2");
+    let (strict, _) = evaluate(&scratch, "--at far=0.01");
+    let threshold = |printed: &Value| figure(printed, "/verification/threshold");
+    assert!(threshold(&strict) < threshold(&summary));
+    assert!(threshold(&summary) < threshold(&loose));
+}
+
 /// Evaluates the model on a folder, and verifies the same pairs of the same files.
 fn agrees_file_by_file(scratch: &Scratch, folder: &str) {
     let (printed, _) = evaluate(scratch, &format!("--data folder:{folder}"));

@@ -163,9 +163,9 @@ impl Split<'_> {
             .map(|c| key(self.options.seed, choice, name(c)));
         let count = classes.len();
         // Eight classes where there are forty: a threshold from two or three holds for those alone.
-        let least = (count / 5)
-            .clamp(2, 8)
-            .max(if count >= A_DOZEN { 3 } else { 2 });
+        let all = sizes.iter().filter(|&&size| size > 1).count();
+        let least = if all >= A_DOZEN { 3 } else { 2 };
+        let least = (all / 5).clamp(least, 8);
         let most = (1.5 * fraction * count as f64) as usize;
         let most = most.max(least).min(count.saturating_sub(2));
         let chosen = choose(&keys.collect::<Vec<_>>(), fraction, least.min(most), most);

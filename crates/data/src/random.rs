@@ -23,8 +23,7 @@ pub enum Purpose {
     ValidationPairs = 5,
     /// Which classes and images make up a batch whose pairs are all used; indexed by step.
     ClassBatches = 6,
-    /// Which pictures of a folder without a split of its own are tested on.
-    TestSplit = 7,
+    // 7 was the test pictures of a folder, which a hash decides by now.
 }
 
 /// The generator for `purpose`, the `index`-th of its streams (a step, an epoch).
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
     use rand::RngCore;
 
-    const PURPOSES: [Purpose; 8] = [
+    const PURPOSES: [Purpose; 7] = [
         Purpose::Initialisation,
         Purpose::Split,
         Purpose::Sampling,
@@ -54,7 +53,6 @@ mod tests {
         Purpose::TestPairs,
         Purpose::ValidationPairs,
         Purpose::ClassBatches,
-        Purpose::TestSplit,
     ];
 
     #[test]

@@ -370,7 +370,7 @@ fn without_a_test_the_validation_images_are_judged() {
 fn blank_pictures_and_classes_of_one_are_told() {
     let root = folder(3, 8);
     for (name, level) in [("class00/blank.png", 9), ("class01/blank.png", 7)] {
-        let blank = RgbImage::from_pixel(4, 4, Rgb([level; 3]));
+        let blank = RgbImage::from_pixel(4, 4, Rgb([level, 2, 3]));
         blank.save(root.path().join(name)).unwrap();
     }
     save(&root.path().join("alone/1.png"), 77);

@@ -22,9 +22,10 @@ fn some(names: &[&str]) -> String {
 
 fn blank(set: &Dataset) -> Vec<String> {
     let names = |images: &LabelledImages| {
+        let plane = images.shape().height * images.shape().width;
         let blank = (0..images.len()).filter(|&i| {
-            let pixels = images.image(i);
-            pixels.iter().all(|value| *value == pixels[0])
+            let mut planes = images.image(i).chunks_exact(plane);
+            planes.all(|plane| plane.iter().all(|value| *value == plane[0]))
         });
         let names = blank.map(|i| images.name(i).into_owned());
         names.collect::<Vec<_>>()

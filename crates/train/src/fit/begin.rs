@@ -30,7 +30,7 @@ impl Fit {
         device: &Device,
     ) -> Result<Self> {
         let manifest = dataset.manifest.clone();
-        Self::assemble(config, dataset, device, |config, _| {
+        Self::assemble(config, dataset, device, true, |config, _| {
             let (run, lock) = RunFolder::create(out, config.data.source.kind(), config)?;
             run.write_manifest(&manifest)?;
             let log = MetricsLog::open(&run)?;
@@ -84,7 +84,9 @@ impl Fit {
             )));
         }
         let manifest = dataset.manifest.clone();
-        Self::assemble(config, dataset, device, |config, trainer| {
+        // A checkpoint has all weights, and where the first came from may be gone by now.
+        let anew = checkpoint::newest(&run)?.is_none();
+        Self::assemble(config, dataset, device, anew, |config, trainer| {
             let mut log = MetricsLog::open(&run)?;
             let newest = checkpoint::restore_newest(&run, trainer, log.bytes())?;
             let progress = newest.unwrap_or_default();
@@ -104,11 +106,12 @@ impl Fit {
         })
     }
 
-    /// Makes everything that a run needs, its folder last.
+    /// Makes everything that a run needs, its folder last; `anew` if it has no checkpoint.
     fn assemble(
         mut config: RunConfig,
         dataset: Dataset,
         device: &Device,
+        anew: bool,
         open: impl FnOnce(&RunConfig, &mut Trainer) -> Result<(RunFolder, Lock, MetricsLog, Progress)>,
     ) -> Result<Self> {
         let mut notes = dataset.notes.clone();
@@ -125,7 +128,9 @@ impl Fit {
         }
         let mut rng = stream(config.seed, Purpose::Initialisation, 0);
         let net = Network::new(config.net.clone(), DType::F32, device, &mut rng)?;
-        notes.extend(take_first_weights(&net, &config)?);
+        if anew {
+            notes.extend(take_first_weights(&net, &config)?);
+        }
         let mut trainer = Trainer::new(net, Objective::of(&config), config.optimiser)?;
         if let Some(capacity) = NonZeroUsize::new(config.in_batch.memory) {
             trainer = trainer.with_memory(capacity, config.in_batch.memory_after);

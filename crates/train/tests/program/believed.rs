@@ -372,6 +372,11 @@ fn a_run_starts_from_another_ones_weights() {
         &fit.replace("--init run", "--init nowhere"),
         &["first weights", "nowhere"],
     );
+    // A run that is resumed has weights of its own.
+    fs::remove_file(scratch.path("next/summary.json")).unwrap();
+    fs::rename(scratch.path("run"), scratch.path("away")).unwrap();
+    scratch.succeeds("fit --resume next --quiet");
+    fs::rename(scratch.path("away"), scratch.path("run")).unwrap();
     // What the first run was trained on is not tested on now, whatever the seed.
     let fit = fit.replace("next", "third");
     scratch.succeeds(&format!("{fit} --seed 9"));

@@ -22,8 +22,10 @@ use crate::{DataError, LabelledImages};
 pub enum Part {
     /// To train on.
     Train,
-    /// Was trained on, or the threshold was chosen on it, and is no longer in the data.
+    /// Was trained on, and is no longer in the data, or not as such.
     Past,
+    /// The threshold was chosen on it, which is no longer in the data, or not as such.
+    Calibrated,
     /// To choose the threshold on.
     Validation,
     /// Nothing: it is a copy of another, or of a class that has no use.
@@ -42,7 +44,7 @@ impl Part {
 
     /// Whether a network, or its threshold, depends on such an image.
     pub fn is_used(self) -> bool {
-        self.is_trained() || self == Self::Validation
+        self.is_trained() || matches!(self, Self::Calibrated | Self::Validation)
     }
 }
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LabelledImages, Part};
 
+/// The first line of a manifest.
+const COLUMNS: [&str; 5] = ["part", "class", "name", "content", "pixels"];
+
 /// Names that a list of changes gives as examples.
 const EXAMPLES: usize = 3;
 
@@ -92,7 +95,13 @@ impl Manifest {
     /// # Errors
     /// For anything else; the text names the line.
     pub fn from_csv(text: &[u8]) -> Result<Self, csv::Error> {
-        let rows = csv::Reader::from_reader(text).into_deserialize();
+        let mut reader = csv::Reader::from_reader(text);
+        // Without rows, nothing else would look at it.
+        if reader.headers()? != COLUMNS.as_slice() {
+            let problem = format!("its first line has to be {}", COLUMNS.join(","));
+            return Err(std::io::Error::other(problem).into());
+        }
+        let rows = reader.into_deserialize();
         let images = rows.collect::<Result<_, _>>()?;
         Ok(Self { images })
     }
@@ -134,26 +143,28 @@ impl Manifest {
 
     /// Images that are still there.
     fn present(&self) -> impl DoubleEndedIterator<Item = &ImageRecord> {
-        self.images.iter().filter(|image| image.part != Part::Past)
+        self.images.iter().filter(|image| image.part.is_present())
     }
 
     /// Remembers the images of `before` that were trained on, or that the threshold was chosen on,
-    /// and are no longer there.
+    /// and no longer are.
     pub fn remember(&mut self, before: &Self) {
-        let now = Seen::new(self);
-        let used = before.images.iter().filter(|image| image.part.is_used());
-        let gone: Vec<ImageRecord> = used
-            .filter(|image| {
-                !now.by_content.contains_key(&*image.content) || image.content.is_empty()
-            })
-            .filter(|image| !now.by_pixels.contains_key(&*image.pixels))
-            .cloned()
+        let used_now = self.images.iter().filter(|image| image.part.is_used());
+        let used_now: HashSet<(&str, &str)> = used_now
+            .map(|image| (&*image.content, &*image.pixels))
             .collect();
-        self.images
-            .extend(gone.into_iter().map(|image| ImageRecord {
-                part: Part::Past,
-                ..image
-            }));
+        let used = before.images.iter().filter(|image| image.part.is_used());
+        let gone = used.filter(|image| !used_now.contains(&(&*image.content, &*image.pixels)));
+        let gone: Vec<ImageRecord> = gone
+            .map(|image| ImageRecord {
+                part: match image.part.is_trained() {
+                    true => Part::Past,
+                    false => Part::Calibrated,
+                },
+                ..image.clone()
+            })
+            .collect();
+        self.images.extend(gone);
     }
 }
 
@@ -164,6 +175,8 @@ pub(crate) struct Seen<'a> {
     by_pixels: HashMap<&'a str, Part>,
     /// The part of each class that is held out, or trained on, whole.
     by_class: HashMap<&'a str, Part>,
+    /// Whether no class was both trained on and tested on, but for the closed set.
+    by_classes: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -181,11 +194,17 @@ impl<'a> Seen<'a> {
                 keep(&mut by_content, &image.content);
             }
             keep(&mut by_pixels, &image.pixels);
-            if image.part != Part::Past {
+            if image.part.is_present() {
                 keep(&mut by_class, &image.class);
             }
         }
+        let mut tested = manifest
+            .images
+            .iter()
+            .filter(|image| image.part == Part::Test);
+        let by_classes = tested.all(|image| by_class.get(&*image.class) != Some(&Part::Train));
         Self {
+            by_classes,
             by_name,
             by_content,
             by_pixels,
@@ -212,13 +231,19 @@ impl<'a> Seen<'a> {
         by_content.into_iter().chain(by_pixels).min().copied()
     }
 
+    /// Whether whole classes were held out.
+    pub fn by_classes(&self) -> bool {
+        self.by_classes
+    }
+
     /// The part that a class had: training if any of its images was trained on.
     pub fn class(&self, name: &str) -> Option<Part> {
         self.by_class.get(name).copied()
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -329,6 +354,8 @@ mod tests {
         ]);
         let read = Manifest::from_csv(&images.to_csv().unwrap()).unwrap();
         assert_eq!(read, images);
+        let error = Manifest::from_csv(b"foo").unwrap_err().to_string();
+        assert!(error.contains("part,class"), "{error}");
         let error = Manifest::from_csv(b"part,class,name,content,pixels\nx,a,b,c,d\n");
         assert!(error.unwrap_err().to_string().contains("line: 2"));
     }

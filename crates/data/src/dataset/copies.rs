@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Divided, Part};
 use crate::DataError;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, hex};
 
 /// Examples that a note gives.
 const EXAMPLES: usize = 3;
@@ -47,13 +47,16 @@ pub fn set_aside(
     sets: &mut [Divided],
     before: Option<&Manifest>,
 ) -> Result<Vec<String>, DataError> {
-    let used = |manifest: &Manifest| {
-        let images = manifest.images().iter();
-        let images = images.filter(|image| image.part.is_used());
-        let images = images.map(|image| (image.pixels.clone(), image.name.clone()));
-        images.collect::<HashMap<_, _>>()
-    };
-    let used = before.map(used).unwrap_or_default();
+    // By the hash of the pixels, and by that of the file: a network of another input size has seen
+    // other pixels of it.
+    let mut used: HashMap<&str, &str> = HashMap::new();
+    for image in before.map(Manifest::images).unwrap_or_default() {
+        if image.part.is_used() {
+            used.insert(&image.pixels, &image.name);
+            used.insert(&image.content, &image.name);
+        }
+    }
+    used.remove("");
 
     let mut copies: HashMap<u64, Vec<(usize, usize)>> = HashMap::new();
     for (s, set) in sets.iter().enumerate() {
@@ -71,7 +74,12 @@ pub fn set_aside(
         .any(|set| set.parts.iter().any(|&part| tested(part)));
     let [mut across, mut within, mut trained, mut classes] = [(); 4].map(|()| Found::default());
     for (hash, places) in &copies {
-        let earlier = used.get(&format!("{hash:016x}"));
+        let by_content = |&(s, i): &(usize, usize)| {
+            let content = sets[s].images.content(i)?;
+            used.get(&*hex(content))
+        };
+        let earlier = used.get(&*format!("{hash:016x}"));
+        let earlier = earlier.or_else(|| places.iter().find_map(by_content));
         if places.len() == 1 && earlier.is_none() {
             continue;
         }

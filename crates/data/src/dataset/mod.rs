@@ -37,6 +37,11 @@ pub enum Part {
 }
 
 impl Part {
+    /// Whether such an image is in the data.
+    pub fn is_present(self) -> bool {
+        !matches!(self, Self::Past | Self::Calibrated)
+    }
+
     /// Whether a network was trained on such an image.
     pub fn is_trained(self) -> bool {
         matches!(self, Self::Train | Self::Past)
@@ -80,6 +85,8 @@ pub struct SplitOptions<'a> {
     pub before: Option<&'a Manifest>,
     /// Whether to test on all images that the source does not reserve for training.
     pub only_test: bool,
+    /// Whether the network is trained already: images that are new since are tested on or unused.
+    pub trained: bool,
 }
 
 impl Default for SplitOptions<'_> {
@@ -93,6 +100,7 @@ impl Default for SplitOptions<'_> {
             hold_out: &[],
             before: None,
             only_test: false,
+            trained: false,
         }
     }
 }

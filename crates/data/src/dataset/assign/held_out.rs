@@ -13,8 +13,9 @@ pub fn held_out_classes(
 ) -> Result<BTreeSet<usize>, DataError> {
     let mut unseen = BTreeSet::new();
     for name in names {
-        // A class may be called what is no pattern.
-        let pattern = Pattern::new(name).ok();
+        // A class that is called so is the one that is meant, and may be called what is no pattern.
+        let exact = classes.contains(name);
+        let pattern = Pattern::new(name).ok().filter(|_| !exact);
         let matches = |class: &str| pattern.as_ref().is_some_and(|p| p.matches(class));
         let found = classes.iter().enumerate();
         let found = found.filter(|(_, class)| *class == name || matches(class));

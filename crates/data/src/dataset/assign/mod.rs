@@ -52,6 +52,10 @@ fn fixed(
     test: &LabelledImages,
     options: &SplitOptions,
 ) -> Result<(Vec<Part>, Vec<Part>), DataError> {
+    if options.only_test {
+        let unused = vec![Part::Unused; images.len()];
+        return Ok((unused, vec![Part::Test; test.len()]));
+    }
     if options.by == SplitBy::Classes {
         return Err(DataError::Setting {
             name: "the split",
@@ -68,9 +72,6 @@ fn fixed(
         _ => Part::Test,
     });
     let of_test = of_test.collect();
-    if options.only_test {
-        return Ok((vec![Part::Unused; images.len()], of_test));
-    }
     let mut rng = stream(options.seed, Purpose::Split, 0);
     let (_, validation) = hold_out(images.labels(), options.validation, "validation", &mut rng)?;
     let mut parts = vec![Part::Train; images.len()];
@@ -105,7 +106,6 @@ fn pictures(
             });
         }
     }
-    let held_out = held_out_classes(images.classes(), options.hold_out)?;
     let given = given_parts(given);
     if options.only_test {
         let part = |part: &Option<Part>| match part {
@@ -114,6 +114,7 @@ fn pictures(
         };
         return Ok((given.iter().map(part).collect(), SplitBy::Auto));
     }
+    let held_out = held_out_classes(images.classes(), options.hold_out)?;
     let mut split = Split {
         images,
         hashes,

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::io::Read;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::{LabelledImages, Part};
+use crate::{DataError, LabelledImages, Part, file};
 
 /// The first line of a manifest.
 const COLUMNS: [&str; 5] = ["part", "class", "name", "content", "pixels"];
@@ -165,6 +168,43 @@ impl Manifest {
             })
             .collect();
         self.images.extend(gone);
+    }
+
+    /// [`content`](ImageRecord::content)s of the images of a part that `counts`, where each has a file
+    /// of its own.
+    pub fn contents_of(&self, counts: impl Fn(Part) -> bool) -> HashSet<&str> {
+        let images = self.images.iter().filter(|image| counts(image.part));
+        let contents = images.map(|image| &*image.content);
+        contents.filter(|content| !content.is_empty()).collect()
+    }
+
+    /// SHA-256 of a file, as [`ImageRecord::content`] has it.
+    ///
+    /// # Errors
+    /// [`DataError::Read`] and [`DataError::Format`] for what is no file that can be read.
+    pub fn content_of(path: &Path) -> Result<String, DataError> {
+        let mut bytes = Vec::new();
+        let read = file::open(path)?.read_to_end(&mut bytes);
+        read.map_err(DataError::read(path))?;
+        Ok(hex(&Sha256::digest(&bytes)))
+    }
+
+    /// Remembers a picture that the threshold was chosen on: the name and SHA-256 of its file, and the
+    /// [`pixel_hash`](crate::pixel_hash) of its pixels. One that is known as used already stays as it
+    /// is.
+    pub fn add_calibrated(&mut self, name: String, content: String, pixels: u64) {
+        let pixels = format!("{pixels:016x}");
+        let mut used = self.images.iter().filter(|image| image.part.is_used());
+        if used.any(|image| image.content == content && image.pixels == pixels) {
+            return;
+        }
+        self.images.push(ImageRecord {
+            part: Part::Calibrated,
+            class: String::new(),
+            name,
+            content,
+            pixels,
+        });
     }
 }
 

@@ -1,18 +1,19 @@
 //! `train calibrate`: chooses the threshold on pairs of the user's own.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use data::Part;
+use data::{Manifest, Part, Picture, pixel_hash};
 use metrics::{ErrorRate, OperatingPoint, Roc};
 use model::{ModelFile, weights};
 use serde::Serialize;
 
 use super::model::ModelArgs;
 use super::pair_list::{DistinctPairs, PairList};
-use crate::run::{Lock, RunFolder, write_whole};
+use crate::run::{RunFolder, write_whole};
 use crate::terminal::usage;
 
 /// Flags of `train calibrate`.
@@ -43,14 +44,20 @@ pub struct CalibrateArgs {
 /// training, and a file that cannot be written.
 pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     let target = args.out.clone().unwrap_or_else(|| args.model.file());
-    let _lock = lock_run_of(&target)?;
+    let run = run_of(&target);
+    // Keeps other programs from training in it.
+    let _lock = run.as_ref().map(RunFolder::lock).transpose()?;
     let (verifier, voice) = args.model.open()?;
     let known = verifier.model().calibration.as_ref();
     let at = args.at.or(known.map(|known| known.at)).unwrap_or_default();
 
     let list = PairList::read(&args.pairs, args.root.as_deref())?;
-    let pictures = verifier.read_all(&list.files())?;
-    let counted = DistinctPairs::new(&list, &args.model.known(&pictures, Part::is_trained)?)?;
+    let files = list.files();
+    let pictures = verifier.read_all(&files)?;
+    let known = args
+        .model
+        .known(&files, &pictures, Part::is_trained, voice)?;
+    let counted = DistinctPairs::new(&list, &pictures, &known)?;
     counted.check_kinds(&list)?;
     counted.tell_left_out(voice);
     let distances = list.distances(&verifier.embed(&pictures)?);
@@ -70,6 +77,11 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
         ..verifier.model().clone()
     };
     write_whole(&target, &weights::to_bytes(verifier.net(), &file)?)?;
+    if let Some(run) = run {
+        let used = counted.places.iter().map(|&pair| list.pairs[pair].pictures);
+        let used: BTreeSet<usize> = used.flatten().collect();
+        remember(&run, used.into_iter().map(|i| (&files[i], &pictures[i])))?;
+    }
 
     voice.say(&format!("wrote {}", target.display()));
 
@@ -122,12 +134,28 @@ impl fmt::Display for Chosen {
     }
 }
 
-/// Keeps other programs from training in the run folder that a file is in, if it is in one.
-fn lock_run_of(file: &Path) -> Result<Option<Lock>> {
+/// The run folder that a file is in, if it is in one.
+fn run_of(file: &Path) -> Option<RunFolder> {
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let run = RunFolder::open(folder).ok();
-    run.map(|run| run.lock()).transpose()
+    RunFolder::open(folder).ok()
+}
+
+/// Records in a run that the threshold was chosen on these pictures, so that none gives figures later;
+/// a run that does not record its images stays without.
+fn remember<'a>(
+    run: &RunFolder,
+    pictures: impl Iterator<Item = (&'a PathBuf, &'a Picture)>,
+) -> Result<()> {
+    let Some(mut manifest) = run.manifest()? else {
+        return Ok(());
+    };
+    for (file, picture) in pictures {
+        let content = Manifest::content_of(file)?;
+        let name = file.display().to_string();
+        manifest.add_calibrated(name, content, pixel_hash(&picture.pixels));
+    }
+    run.write_manifest(&manifest)
 }

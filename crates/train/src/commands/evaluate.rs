@@ -39,7 +39,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     let (run, mut verifier, voice) = args.run.open()?;
     let mut config = run.config()?;
     if let Some(folder) = args.one_shot.fixed() {
-        return fixed_trials(&verifier, folder, config.seed, voice);
+        return fixed_trials(&run, &verifier, folder, config.seed, voice);
     }
     if let Some(source) = &args.data {
         config.data.source = source.parse::<Source>().map_err(usage)?;

@@ -2,23 +2,44 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use anyhow::{Context, Result};
-use metrics::{Embeddings, FixedTrial};
+use data::{Manifest, Part};
+use metrics::FixedTrial;
 use serde_json::json;
 use verifier::Verifier;
 
+use super::model::{UNKNOWN, known};
+use crate::run::RunFolder;
 use crate::terminal::{Voice, usage};
 
 const LABELS: &str = "class_labels.txt";
 
-/// Judges and prints the trials in `folder`; `seed` is that of the interval.
+/// Judges and prints the trials in `folder`, but for those with a picture that the run has used; `seed`
+/// is that of the interval.
 ///
 /// # Errors
-/// For folders, lists and pictures that cannot be read, and lists that do not fit their pictures.
-pub fn fixed_trials(verifier: &Verifier, folder: &Path, seed: u64, voice: Voice) -> Result<()> {
+/// For folders, lists and pictures that cannot be read, lists that do not fit their pictures, and where
+/// no trial is left.
+pub fn fixed_trials(
+    run: &RunFolder,
+    verifier: &Verifier,
+    folder: &Path,
+    seed: u64,
+    voice: Voice,
+) -> Result<()> {
     let listed = entries(folder, Path::is_dir)?;
+    if ["training", "test"]
+        .iter()
+        .all(|part| folder.join(part).is_dir())
+    {
+        return Err(usage(format!(
+            "{} is a trial itself: name the folder that it is in, {}",
+            folder.display(),
+            parent(folder).display()
+        )));
+    }
     let listed: Vec<Listed> = listed
         .into_iter()
         .map(Listed::of)
@@ -29,10 +50,26 @@ pub fn fixed_trials(verifier: &Verifier, folder: &Path, seed: u64, voice: Voice)
             folder.display()
         )));
     }
-    let trials: Vec<FixedTrial> = listed
-        .into_iter()
-        .map(|trial| trial.embed(verifier))
-        .collect::<Result<_>>()?;
+    let manifest = run.manifest()?;
+    if manifest.is_none() {
+        voice.say(UNKNOWN);
+    }
+    let mut used = Used::default();
+    let mut trials = Vec::new();
+    for trial in listed {
+        trials.extend(trial.judged(verifier, manifest.as_ref(), &mut used)?);
+    }
+    if trials.is_empty() {
+        return Err(usage(format!(
+            "{}: no trial is left, since each has pictures that the model was made with ({used})",
+            folder.display()
+        )));
+    }
+    if used.trials > 0 {
+        voice.say(&format!(
+            "note: trials left out, since they have pictures that the model was made with: {used}"
+        ));
+    }
     let found = metrics::fixed_trials(&trials, seed)?;
     let name = match found.ways {
         Some(ways) => format!("{ways}-way one-shot error"),
@@ -40,10 +77,43 @@ pub fn fixed_trials(verifier: &Verifier, folder: &Path, seed: u64, voice: Voice)
     };
     let (error, queries) = (found.error, found.error.queries);
     voice.give(format_args!(
-        "{name:<28} {error}, {queries} pictures in {} trials\n",
-        found.trials
+        "{name:<28} {error}, {} in {}\n",
+        count(queries, "picture"),
+        count(found.trials, "trial")
     ))?;
     voice.emit(&json!({ "one_shot_trials": found }))
+}
+
+/// What is left out of the figures.
+#[derive(Default)]
+struct Used {
+    trials: usize,
+    /// In them, those that the model was made with.
+    pictures: usize,
+}
+
+impl fmt::Display for Used {
+    /// `2 trials with 3 such pictures`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trials = count(self.trials, "trial");
+        write!(f, "{trials} with {}", count(self.pictures, "such picture"))
+    }
+}
+
+/// `1 trial`, `2 trials`
+fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// The folder that another is in.
+fn parent(folder: &Path) -> PathBuf {
+    match (folder.file_name(), folder.parent()) {
+        (Some(_), Some(parent)) if parent.as_os_str().is_empty() => ".".into(),
+        (Some(_), Some(parent)) => parent.into(),
+        // `.` or the like.
+        _ => folder.join(".."),
+    }
 }
 
 /// A trial's files.
@@ -87,17 +157,32 @@ impl Listed {
         })
     }
 
-    fn embed(self, verifier: &Verifier) -> Result<FixedTrial> {
-        let embed = |paths: &[PathBuf]| -> Result<Embeddings> {
-            let pictures = verifier.read_all(paths);
+    /// The trial as it is judged; `None`, and counted in `used`, if the model was made with pictures
+    /// of it.
+    fn judged(
+        self,
+        verifier: &Verifier,
+        manifest: Option<&Manifest>,
+        used: &mut Used,
+    ) -> Result<Option<FixedTrial>> {
+        let read = |files: &[PathBuf]| -> Result<_> {
+            let pictures = verifier.read_all(files);
             let pictures = pictures.with_context(|| format!("trial {}", self.folder.display()))?;
-            Ok(verifier.embed(&pictures)?)
+            let known = known(manifest, files, &pictures, Part::is_used)?;
+            Ok((pictures, known.iter().filter(|known| **known).count()))
         };
-        Ok(FixedTrial {
-            classes: embed(&self.training)?,
-            queries: embed(&self.test)?,
+        let (training, known_classes) = read(&self.training)?;
+        let (test, known_queries) = read(&self.test)?;
+        if known_classes + known_queries > 0 {
+            used.trials += 1;
+            used.pictures += known_classes + known_queries;
+            return Ok(None);
+        }
+        Ok(Some(FixedTrial {
+            classes: verifier.embed(&training)?,
+            queries: verifier.embed(&test)?,
             truth: self.truth,
-        })
+        }))
     }
 }
 
@@ -109,6 +194,8 @@ fn read_labels(folder: &Path, training: &[PathBuf], test: &[PathBuf]) -> Result<
     let training = Places::of(folder, "training", training);
     let places = Places::of(folder, "test", test);
     let mut truth: Vec<Option<u32>> = vec![None; test.len()];
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (line, text) in text.lines().enumerate() {
         let at_line = |problem| usage(format!("{here}, line {}: {problem}", line + 1));
         let Some([query, class]) = two_paths(text).map_err(at_line)? else {
@@ -178,7 +265,8 @@ fn entries(folder: &Path, wanted: fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut paths = list().with_context(|| format!("cannot look into {}", folder.display()))?;
     let hidden = |path: &Path| {
         let name = path.file_name().unwrap_or_default();
-        name.as_encoded_bytes().starts_with(b".")
+        // macOS puts the second one into archives.
+        name.as_encoded_bytes().starts_with(b".") || name == "__MACOSX"
     };
     paths.retain(|path| !hidden(path) && wanted(path));
     paths.sort_unstable();

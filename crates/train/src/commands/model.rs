@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::Device;
 use clap::Args;
-use data::{Part, Picture, pixel_hash};
+use data::{Manifest, Part, Picture, pixel_hash};
 use verifier::{Verifier, VerifierError};
 
 use crate::device::DeviceArgs;
@@ -50,16 +50,54 @@ impl ModelArgs {
 }
 
 impl ModelArgs {
-    /// Which pictures, read for the model, its run has used as an image of a part that `counts`. None
-    /// for a model without its run.
-    pub fn known(&self, pictures: &[Picture], counts: fn(Part) -> bool) -> Result<Vec<bool>> {
+    /// Which pictures, read for the model from `files`, its run has used as an image of a part that
+    /// `counts`. None, with a note, for a model without its run.
+    ///
+    /// # Errors
+    /// For a run's list of images, or a file, that cannot be read.
+    pub fn known(
+        &self,
+        files: &[PathBuf],
+        pictures: &[Picture],
+        counts: fn(Part) -> bool,
+        voice: Voice,
+    ) -> Result<Vec<bool>> {
         let run = RunFolder::of_model(&self.run);
         let manifest = run.map(|run| run.manifest()).transpose()?.flatten();
-        let used = manifest.map(|manifest| manifest.pixels_of(counts));
-        let used = used.unwrap_or_default();
-        let known = |picture: &Picture| used.contains(&pixel_hash(&picture.pixels));
-        Ok(pictures.iter().map(known).collect())
+        if manifest.is_none() {
+            voice.say(UNKNOWN);
+        }
+        known(manifest.as_ref(), files, pictures, counts)
     }
+}
+
+/// What is said of a model without the list of its run's images.
+pub const UNKNOWN: &str = "note: which pictures the model was trained on is not known: figures \
+                           flatter if some of them are in the list";
+
+/// Which pictures, read for the model from `files`, are images of a part that `counts`: those with the
+/// same pixels, or with the same file, which a network of another input size sees as other pixels.
+///
+/// # Errors
+/// For a file that cannot be read.
+pub fn known(
+    manifest: Option<&Manifest>,
+    files: &[PathBuf],
+    pictures: &[Picture],
+    counts: fn(Part) -> bool,
+) -> Result<Vec<bool>> {
+    let Some(manifest) = manifest else {
+        return Ok(vec![false; pictures.len()]);
+    };
+    let (pixels, contents) = (manifest.pixels_of(counts), manifest.contents_of(counts));
+    let known = |(file, picture): (&PathBuf, &Picture)| {
+        let by_pixels = pixels.contains(&pixel_hash(&picture.pixels));
+        if by_pixels || contents.is_empty() {
+            return Ok(by_pixels);
+        }
+        Ok(contents.contains(&*Manifest::content_of(file)?))
+    };
+    files.iter().zip(pictures).map(known).collect()
 }
 
 /// What every command has that judges a run.

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, value_parser};
 use data::LabelledImages;
 use metrics::{Embeddings, FewShot, Trials, few_shot};
 
@@ -21,9 +21,15 @@ pub struct OneShotArgs {
     /// With --one-shot: known images of each class
     #[arg(long, value_name = "K", default_value = "1", requires = "one_shot")]
     shots: NonZeroUsize,
-    /// With --one-shot: number of trials, each with classes and images of its own
-    #[arg(long, value_name = "N", default_value = "1000", requires = "one_shot")]
-    trials: NonZeroUsize,
+    /// With --one-shot: number of trials, each with classes and images of its own; at most 1000000
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000",
+        value_parser = value_parser!(u32).range(1..=1_000_000),
+        requires = "one_shot"
+    )]
+    trials: u32,
     /// With --one-shot: take the classes of a trial from one group; classes named GROUP/NAME form
     /// groups, such as the letters of an alphabet
     #[arg(long, requires = "one_shot")]
@@ -31,7 +37,11 @@ pub struct OneShotArgs {
     /// Evaluate nothing but the one-shot trials in a folder: each sub-folder has `training/` (a
     /// picture of each class), `test/` (pictures) and `class_labels.txt`, whose lines name a
     /// picture of `test/` and the one of `training/` that shows its class
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["one_shot", "data", "at"])]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["one_shot", "shots", "trials", "within_groups", "data", "at"]
+    )]
     one_shot_trials: Option<PathBuf>,
 }
 
@@ -57,7 +67,7 @@ impl OneShotArgs {
         let trials = Trials {
             ways,
             shots: self.shots.get(),
-            trials: self.trials.get(),
+            trials: self.trials as usize,
             seed,
         };
         let groups = self.within_groups.then(|| groups(images.classes()));

@@ -1,10 +1,11 @@
 //! A list of pairs of pictures: a CSV file that a user has written, or `train verify`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use csv::StringRecord;
+use data::{Picture, pixel_hash};
 use metrics::{Embeddings, euclidean};
 
 use crate::terminal::{Voice, usage};
@@ -90,6 +91,8 @@ pub struct DistinctPairs {
     pub places: Vec<usize>,
     /// The truth about each.
     pub same: Vec<bool>,
+    /// The two pictures of each, by numbers that copies have in common.
+    pub pictures: Vec<(u32, u32)>,
     /// How many of the others repeat one.
     pub repeated: usize,
     /// How many of the others are of a picture with itself.
@@ -99,12 +102,13 @@ pub struct DistinctPairs {
 }
 
 impl DistinctPairs {
-    /// Takes each pair of two files once, whichever is first and however their paths are written, but
-    /// no pair of which a picture is `known`; the list says which are the same.
+    /// Takes each pair of two pictures once, whichever is first and whatever their files are called,
+    /// but no pair of which a picture is `known`; the list says which are the same. `pictures` are
+    /// those of the list's [`files`](PairList::files): of the same pixels, they are one.
     ///
     /// # Errors
     /// For a list without the truth, and for one that contradicts itself.
-    pub fn new(list: &PairList, known: &[bool]) -> Result<Self> {
+    pub fn new(list: &PairList, pictures: &[Picture], known: &[bool]) -> Result<Self> {
         let here = list.display();
         let Some(truth) = list.truth() else {
             return Err(usage(format!(
@@ -112,34 +116,30 @@ impl DistinctPairs {
                  for different"
             )));
         };
-        // What cannot be found is named when the pictures are read.
-        let files = list.files().into_iter();
-        let files: Vec<PathBuf> = files.map(|f| f.canonicalize().unwrap_or(f)).collect();
+        let numbers = numbers(pictures);
+        // Of copies, one may be known by its file alone.
+        let known = numbers.iter().zip(known).filter(|(_, known)| **known);
+        let known: HashSet<u32> = known.map(|(&number, _)| number).collect();
         let mut counted = Self::default();
         let mut seen = HashMap::new();
         for (place, (pair, &same)) in list.pairs.iter().zip(&truth).enumerate() {
-            let mut ends = pair.pictures.map(|picture| &files[picture]);
-            ends.sort();
-            if ends[0] == ends[1] {
+            let [a, b] = pair.pictures.map(|picture| numbers[picture]);
+            if a == b {
                 counted.with_itself += 1;
                 continue;
             }
-            let first = *seen.entry(ends).or_insert(place);
+            let first = *seen.entry((a.min(b), a.max(b))).or_insert(place);
             if truth[first] != same {
-                let [a, b] = list.names(pair);
-                return Err(usage(format!(
-                    "{here}, lines {} and {}: {a} and {b} are the same on one of them and \
-                     different on the other: remove the wrong line",
-                    list.pairs[first].line, pair.line
-                )));
+                return Err(contradiction(list, &list.pairs[first], pair));
             }
-            if pair.pictures.iter().any(|&picture| known[picture]) {
-                counted.known += usize::from(first == place);
-            } else if first == place {
+            if first != place {
+                counted.repeated += 1;
+            } else if known.contains(&a) || known.contains(&b) {
+                counted.known += 1;
+            } else {
                 counted.places.push(place);
                 counted.same.push(same);
-            } else {
-                counted.repeated += 1;
+                counted.pictures.push((a, b));
             }
         }
         Ok(counted)
@@ -181,6 +181,28 @@ impl DistinctPairs {
         let same = self.same.iter().filter(|same| **same).count();
         [same, self.same.len() - same]
     }
+}
+
+/// The same number for pictures of the same pixels.
+fn numbers(pictures: &[Picture]) -> Vec<u32> {
+    let mut numbers = HashMap::new();
+    let number = |picture: &Picture| {
+        let next = numbers.len() as u32;
+        *numbers.entry(pixel_hash(&picture.pixels)).or_insert(next)
+    };
+    pictures.iter().map(number).collect()
+}
+
+/// That two pairs of the same pictures are said to be different things.
+fn contradiction(list: &PairList, first: &ListedPair, second: &ListedPair) -> anyhow::Error {
+    let ([a, b], [c, d]) = (list.names(first), list.names(second));
+    usage(format!(
+        "{}, lines {} and {}: {c} and {d} are the same pictures as {a} and {b}, but one line calls \
+         them the same and the other different: remove the wrong line",
+        list.display(),
+        first.line,
+        second.line
+    ))
 }
 
 struct Row {

@@ -36,7 +36,7 @@ pub struct VerifyArgs {
     /// Folder that the paths in the CSV file are relative to [default: the folder of the file]
     #[arg(long, value_name = "DIR", requires = "pairs")]
     root: Option<PathBuf>,
-    /// Write the results of --pairs to a CSV file [default: standard output]
+    /// Write the results of --pairs to a CSV file [default: standard output, with --quiet too]
     #[arg(long, value_name = "FILE", requires = "pairs")]
     out: Option<PathBuf>,
     /// Call two pictures the same up to this distance [default: the model's threshold]
@@ -176,7 +176,10 @@ fn verify_list(
     if list.truth().is_none() {
         return Ok(ExitCode::SUCCESS);
     }
-    let counted = DistinctPairs::new(&list, &args.model.known(&pictures, Part::is_used)?)?;
+    let known = args
+        .model
+        .known(&list.files(), &pictures, Part::is_used, voice)?;
+    let counted = DistinctPairs::new(&list, &pictures, &known)?;
     counted.tell_left_out(voice);
     if counted.kinds().contains(&0) {
         let [same, different] = counted.kinds();
@@ -191,9 +194,8 @@ fn verify_list(
         .with_context(|| format!("{}: no figures can be given", list.display()))?;
     let worth = Verification::new(&roc, threshold);
     // Pairs of a list have pictures in common, too.
-    let pictures = counted.places.iter().map(|&pair| list.pairs[pair].pictures);
-    let units: Vec<(u32, u32)> = pictures.map(|[a, b]| (a as u32, b as u32)).collect();
-    let intervals = pair_intervals(&distances, &counted.same, &units, threshold, SEED).ok();
+    let units = &counted.pictures;
+    let intervals = pair_intervals(&distances, &counted.same, units, threshold, SEED).ok();
     let widened = |rate: ErrorRate, of: fn(&PairIntervals) -> Interval| {
         intervals.map_or(rate, |intervals| rate.widened(of(&intervals)))
     };

@@ -370,6 +370,16 @@ fn a_run_without_a_test_says_what_its_figures_are() {
         "{summary}"
     );
     assert!(scratch.text("run/report.html").contains("they flatter"));
+    assert_eq!(summary["intervals"]["resampled"], "images");
+
+    patterns(&scratch.path("more"), 12, 8);
+    let fit = NOISE.replace("3x16x16", "1x16x16");
+    let fit = fit.replace("folder:noise --", "folder:more --split classes --");
+    let fit = fit.replace("--out run", "--out new --quiet");
+    scratch.succeeds(&format!("{fit} --set data.test=0"));
+    let summary = scratch.json("new/summary.json");
+    assert_eq!(summary["tested_on"]["kind"], "validation");
+    assert_eq!(summary["intervals"]["resampled"], "classes");
 }
 
 #[test]

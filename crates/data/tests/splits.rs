@@ -385,3 +385,126 @@ fn blank_pictures_and_classes_of_one_are_told() {
         "{said}"
     );
 }
+
+/// As [`load`], for a network that is trained already on what `before` says.
+fn judge(root: &Path, before: &Manifest) -> Dataset {
+    load(
+        root,
+        SplitOptions {
+            before: Some(before),
+            trained: true,
+            ..SplitOptions::default()
+        },
+    )
+}
+
+/// The pictures of `set` of this part, by class.
+fn of_part(set: &Dataset, part: Part) -> Vec<(String, String)> {
+    let images = set.manifest.images().iter();
+    let images = images.filter(|image| image.part == part);
+    images
+        .map(|image| (image.class.clone(), image.name.clone()))
+        .collect()
+}
+
+#[test]
+fn what_was_trained_on_is_not_forgotten_in_a_class_that_is_tested_on() {
+    let root = folder(16, 6);
+    let first = load(root.path(), SplitOptions::default());
+    let [(tested, _), ..] = &of_part(&first, Part::Test)[..] else {
+        panic!("nothing is tested on");
+    };
+    let (class, name) = of_part(&first, Part::Train).remove(0);
+    let to = |name: &str| root.path().join(tested).join(name);
+    fs::rename(root.path().join(&name), to("moved.png")).unwrap();
+    let options = |before| SplitOptions {
+        before: Some(before),
+        ..SplitOptions::default()
+    };
+    // A run that starts from the first one's weights, and one from that one's.
+    let second = load(root.path(), options(&first.manifest));
+    fs::rename(to("moved.png"), to("again.png")).unwrap();
+    let third = load(root.path(), options(&second.manifest));
+    for set in [&second, &third, &judge(root.path(), &second.manifest)] {
+        let tests = of_part(set, Part::Test);
+        assert!(tests.iter().any(|(of, _)| of == tested), "{class}");
+        for name in ["moved.png", "again.png"] {
+            assert!(
+                !tests.iter().any(|(_, test)| test.ends_with(name)),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_class_under_another_name_keeps_its_part() {
+    let root = folder(16, 6);
+    let first = load(root.path(), SplitOptions::default());
+    for (n, part) in [Part::Train, Part::Validation, Part::Test]
+        .into_iter()
+        .enumerate()
+    {
+        let (class, _) = of_part(&first, part).remove(0);
+        let other = format!("other{n}");
+        fs::rename(root.path().join(class), root.path().join(&other)).unwrap();
+        let now = load(
+            root.path(),
+            SplitOptions {
+                before: Some(&first.manifest),
+                ..SplitOptions::default()
+            },
+        );
+        let images = now.manifest.images().iter();
+        let mut images = images.filter(|image| image.class == other);
+        assert!(images.all(|image| image.part == part), "{part:?}");
+    }
+}
+
+#[test]
+fn a_trained_network_was_not_trained_on_what_is_new_since() {
+    for (number, each) in [(5, 10), (16, 6)] {
+        let root = folder(number, each);
+        let first = load(root.path(), SplitOptions::default());
+        for class in 0..number {
+            add(root.path(), class, each..each + 4);
+        }
+        for class in number..number + 4 {
+            add(root.path(), class, 0..12);
+        }
+        let now = judge(root.path(), &first.manifest);
+        assert_eq!(of_part(&now, Part::Train), of_part(&first, Part::Train));
+        assert_eq!(
+            of_part(&now, Part::Validation),
+            of_part(&first, Part::Validation)
+        );
+        assert!(now.test.len() > first.test.len());
+        assert_eq!(now.new_test_classes, first.new_test_classes);
+    }
+}
+
+#[test]
+fn the_file_tells_what_was_trained_on_at_another_size() {
+    let root = folder(3, 8);
+    let first = load(root.path(), SplitOptions::default());
+    let options = FolderOptions {
+        shape: ImageShape {
+            channels: 3,
+            height: 8,
+            width: 8,
+        },
+        ..FolderOptions::default()
+    };
+    let split = SplitOptions {
+        only_test: true,
+        before: Some(&first.manifest),
+        ..SplitOptions::default()
+    };
+    let source = Source::Folder(root.path().into());
+    let other = source.load(&split, &options).unwrap();
+    let (tests, now) = (of_part(&first, Part::Test), of_part(&other, Part::Test));
+    assert!(
+        now.len() > 2 && now.iter().all(|image| tests.contains(image)),
+        "{now:?}"
+    );
+}

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::iter;
 
 use rand::seq::SliceRandom;
@@ -32,7 +32,8 @@ pub struct FewShot {
     /// Whether all classes of a trial were of one group.
     pub within_groups: bool,
     /// Share of trials that went wrong; by chance 1 − 1/`ways`. The clusters of its interval are the
-    /// classes of the queries.
+    /// classes of the queries, and its different queries are the images: more trials than these do not
+    /// narrow it further.
     pub error: QueryErrors,
 }
 
@@ -66,8 +67,10 @@ pub fn few_shot(
     let mut source = Source::new(labels, groups, trials)?;
     let mut rng = ChaCha8Rng::seed_from_u64(trials.seed);
     let mut by_class: BTreeMap<u32, Cluster> = BTreeMap::new();
+    let mut queries = HashSet::new();
     for _ in 0..trials.trials {
         let trial = source.draw(trials, &mut rng);
+        queries.insert(trial.query);
         let query = embeddings.row(trial.query);
         let distances = trial.support.chunks_exact(trials.shots);
         let distances = distances.map(|images| to_prototype(query, embeddings, images));
@@ -78,7 +81,7 @@ pub fn few_shot(
     Ok(FewShot {
         trials,
         within_groups: groups.is_some(),
-        error: QueryErrors::of_clusters(&clusters, trials.seed),
+        error: QueryErrors::of_clusters(&clusters, queries.len(), trials.seed),
     })
 }
 

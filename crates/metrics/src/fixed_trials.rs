@@ -25,7 +25,7 @@ pub struct FixedTrials {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ways: Option<usize>,
     /// Share of queries that went to a wrong class; by chance 1 − 1/`ways`. The clusters of its
-    /// interval are the trials.
+    /// interval are the trials, and all queries are taken for different ones.
     pub error: QueryErrors,
 }
 
@@ -49,12 +49,13 @@ pub fn fixed_trials(trials: &[FixedTrial], seed: u64) -> Result<FixedTrials, Met
         trial.check(place)?;
         clusters.push(trial.judge());
     }
+    let queries = clusters.iter().map(|cluster| cluster.queries).sum();
     let ways = first.classes.len();
     let alike = trials.iter().all(|trial| trial.classes.len() == ways);
     Ok(FixedTrials {
         trials: trials.len(),
         ways: alike.then_some(ways),
-        error: QueryErrors::of_clusters(&clusters, seed),
+        error: QueryErrors::of_clusters(&clusters, queries, seed),
     })
 }
 

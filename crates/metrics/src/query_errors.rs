@@ -10,9 +10,9 @@ use crate::ErrorRate;
 ///
 /// Queries of one class, or of one trial, are right or wrong together, so the interval is from a
 /// cluster bootstrap: the clusters are drawn anew with replacement, 1,000 times, and its ends are the
-/// 2.5% and 97.5% quantiles of the error rate. It is never narrower than Wilson's for as many
-/// independent queries ([`ErrorRate`]). With few clusters, say fewer than 20, the true interval is
-/// wider still.
+/// 2.5% and 97.5% quantiles of the error rate. It is never narrower than Wilson's ([`ErrorRate`]) for as
+/// many independent queries as there are different ones: an image that is asked about again tells
+/// little more. With few clusters, say fewer than 20, the true interval is wider still.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QueryErrors {
     /// Errors as a share of `queries`, in [0, 1].
@@ -55,10 +55,12 @@ impl Cluster {
 }
 
 impl QueryErrors {
-    /// Of clusters with a query or more each. Without clusters the interval is [0, 1].
-    pub(crate) fn of_clusters(clusters: &[Cluster], seed: u64) -> Self {
+    /// Of clusters with a query or more each, `distinct` different ones in all. Without clusters the
+    /// interval is [0, 1].
+    pub(crate) fn of_clusters(clusters: &[Cluster], distinct: usize, seed: u64) -> Self {
         let all = clusters.iter().fold(Cluster::default(), Cluster::plus);
-        let wilson = ErrorRate::new(all.errors, all.queries);
+        let rate = ErrorRate::new(all.errors, all.queries).rate;
+        let wilson = ErrorRate::new((rate * distinct as f64).round() as usize, distinct);
         let (mut low, mut high) = (wilson.low, wilson.high);
         if !clusters.is_empty() {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -77,7 +79,7 @@ impl QueryErrors {
             high = high.max(rates[RESAMPLES - 1 - outside]);
         }
         Self {
-            rate: wilson.rate,
+            rate,
             low,
             high,
             errors: all.errors,

@@ -39,7 +39,8 @@ fn classes_far_apart_are_never_confused() {
     for (ways, shots) in [(2, 1), (5, 1), (8, 3)] {
         let error = error(&values, &labels, trials(ways, shots));
         assert_eq!((error.rate, error.errors, error.low), (0.0, 0, 0.0));
-        assert_eq!(error.high, ErrorRate::new(0, 1000).high);
+        // All 32 images were asked about.
+        assert_eq!(error.high, ErrorRate::new(0, 32).high);
     }
 }
 
@@ -50,6 +51,23 @@ fn a_network_that_maps_all_to_one_point_is_always_wrong() {
         let error = error(&[0.1; 32], &labels, trials(ways, shots));
         assert_eq!((error.rate, error.errors, error.high), (1.0, 1000, 1.0));
     }
+}
+
+#[test]
+fn more_trials_than_images_do_not_narrow_the_interval() {
+    // Fifteen images; by hand 0 errors of 15 reach to z²/(15 + z²) = 20.39%.
+    let labels = labels(5, 3);
+    let values: Vec<f32> = (0..15).map(|i| (i / 3 * 100 + i % 3) as f32).collect();
+    let many = Trials {
+        trials: 1_000_000,
+        ..trials(2, 1)
+    };
+    let never = error(&values, &labels, many);
+    assert!((never.high - 0.2039).abs() < 1e-4, "{never:?}");
+
+    // At one point all queries are wrong.
+    let always = error(&[0.1; 15], &labels, trials(2, 1));
+    assert!((always.low - 0.7961).abs() < 1e-4, "{always:?}");
 }
 
 #[test]

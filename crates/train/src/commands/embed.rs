@@ -73,6 +73,7 @@ fn test_images(args: &EmbedArgs, verifier: &Verifier, voice: Voice) -> Result<La
         framing: Some(verifier.framing()),
         before: before.as_ref(),
         only_test: false,
+        trained: true,
     };
     Ok(load(&run.config()?, request, voice)?.test)
 }

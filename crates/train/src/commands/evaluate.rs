@@ -23,6 +23,12 @@ pub struct EvaluateArgs {
     /// Evaluate on other images: `digits`, `mnist:DIR` or `folder:DIR` [default: the run's]
     #[arg(long, value_name = "SOURCE")]
     data: Option<String>,
+    /// With --data mnist:DIR, swap rows and columns of the images, as EMNIST needs
+    #[arg(long, requires = "data")]
+    transposed: bool,
+    /// Skip pictures that cannot be read instead of stopping
+    #[arg(long)]
+    skip_corrupt: bool,
     /// Choose the threshold for another operating point, on the pairs that the model was calibrated
     /// on: `accuracy`, `eer` or `far=RATE`
     #[arg(long, value_name = "POINT")]
@@ -43,12 +49,18 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     }
     if let Some(source) = &args.data {
         config.data.source = source.parse::<Source>().map_err(usage)?;
+        // How the run's own files were written says nothing of others.
+        config.data.transposed = args.transposed;
     }
+    config.data.skip_corrupt |= args.skip_corrupt;
     if let Some(rule) = args.at {
         verifier = verifier.at(rule)?;
     }
+    if let Some(calibration) = &verifier.model().calibration {
+        config.calibration.at = calibration.at;
+    }
     let threshold = threshold(&verifier, &run)?;
-    let dataset = load_for(&verifier, &run, &config, voice)?;
+    let (dataset, _) = load_for(&verifier, &run, &config, voice)?;
     let transform = verifier.transform();
     let test = TestReport::new(verifier.net(), transform, &config, &dataset, threshold)?;
     let mut figures = test.figures;
@@ -66,41 +78,35 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
 }
 
 /// The images that `config` names, as the run's network is judged on them: none that it was trained on
-/// is tested on, and they are framed as it frames pictures.
+/// is tested on, and they are framed as it frames pictures. And whether they have changed since the run.
 pub fn load_for(
     verifier: &Verifier,
     run: &RunFolder,
     config: &RunConfig,
     voice: Voice,
-) -> Result<Dataset> {
+) -> Result<(Dataset, bool)> {
     let before = run.manifest()?;
     let own = config.data.source == run.config()?.data.source;
     let request = LoadAs {
         framing: Some(verifier.framing()),
         before: before.as_ref(),
         only_test: !own,
+        trained: true,
     };
-    let dataset = load(config, request, voice)?;
+    let mut dataset = load(config, request, voice)?;
+    let changes = before.as_ref().filter(|_| own);
+    let changes = changes.map(|before| before.changes(&dataset.manifest));
+    let changes = changes.filter(|changes| !changes.is_empty());
+    let unknown = "the run has no data.csv, so nobody knows which images it was trained on: some of \
+                   them may be among those tested on";
+    let changed = changes.is_some();
+    let changes = changes.map(|of| format!("{} has changed since the run: {of}", dataset.name));
+    let unknown = before.is_none().then(|| unknown.to_string());
+    dataset.notes.extend(changes.into_iter().chain(unknown));
     for note in &dataset.notes {
         voice.say(&format!("note: {note}"));
     }
-    match before {
-        None => voice.say(
-            "note: the run has no data.csv, so nobody knows which images it was trained on: some of \
-             them may be among those tested on",
-        ),
-        Some(before) if own => {
-            let changes = before.changes(&dataset.manifest);
-            if !changes.is_empty() {
-                voice.say(&format!(
-                    "note: {} has changed since the run: {changes}",
-                    dataset.name
-                ));
-            }
-        }
-        Some(_) => {}
-    }
-    Ok(dataset)
+    Ok((dataset, changed))
 }
 
 /// The model's threshold.

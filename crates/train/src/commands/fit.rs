@@ -76,14 +76,16 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             let device = args.device.open(voice)?;
-            let (before, repeats) = earlier(args, &config)?;
+            // A repeat is a new network, which has seen nothing: its data is compared, and no more.
+            let before = manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
             let request = LoadAs {
                 before: before.as_ref(),
                 ..LoadAs::default()
             };
             let dataset = load(&config, request, voice)?;
-            if let (Some(before), true) = (&before, repeats) {
-                let changes = before.changes(&dataset.manifest);
+            let repeated = args.config.as_deref().and_then(RunFolder::of_config);
+            if let Some(repeated) = manifest_of(repeated)? {
+                let changes = repeated.changes(&dataset.manifest);
                 if !changes.is_empty() {
                     voice.say(&format!(
                         "note: {} has changed since the run that this repeats: {changes}",
@@ -117,16 +119,9 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
     }
 }
 
-/// What the images were used for before, by the run that this one starts from, or that it repeats; and
-/// whether it is the latter.
-fn earlier(args: &FitArgs, config: &RunConfig) -> Result<(Option<Manifest>, bool)> {
-    let init = Path::new(&config.training.init);
-    if !init.as_os_str().is_empty() {
-        let run = RunFolder::of_model(init);
-        return Ok((run.map(|run| run.manifest()).transpose()?.flatten(), false));
-    }
-    let run = args.config.as_deref().and_then(RunFolder::of_config);
-    Ok((run.map(|run| run.manifest()).transpose()?.flatten(), true))
+/// The images of a run and what they were used for, if there is a run that has recorded them.
+fn manifest_of(run: Option<RunFolder>) -> Result<Option<Manifest>> {
+    Ok(run.map(|run| run.manifest()).transpose()?.flatten())
 }
 
 /// What the flags ask for.

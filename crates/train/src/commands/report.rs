@@ -26,11 +26,18 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let path = run.path("summary.json");
     let summary =
         std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let summary: Summary = serde_json::from_slice(&summary)
+    let mut summary: Summary = serde_json::from_slice(&summary)
         .with_context(|| format!("{} is not a summary", path.display()))?;
-    let dataset = load_for(&verifier, &run, &config, voice)?;
+    let (dataset, changed) = load_for(&verifier, &run, &config, voice)?;
+    if changed {
+        summary.notes = dataset.notes.clone();
+    }
+    let mut judged = config.clone();
+    if let Some(calibration) = &verifier.model().calibration {
+        judged.calibration.at = calibration.at;
+    }
     let transform = verifier.transform();
-    let test = TestReport::new(verifier.net(), transform, &config, &dataset, threshold)?;
+    let test = TestReport::new(verifier.net(), transform, &judged, &dataset, threshold)?;
     publish(&run, &config, &dataset, &test, &summary)?;
     voice.say(&format!("wrote {}", run.path("report.html").display()));
     Ok(())

@@ -90,7 +90,14 @@ impl Fit {
             let mut log = MetricsLog::open(&run)?;
             let newest = checkpoint::restore_newest(&run, trainer, log.bytes())?;
             let progress = newest.unwrap_or_default();
+            let mut progress = progress;
             if !changes.is_empty() || !of_data.is_empty() {
+                // It may be of other images, or of a step that will not be evaluated again.
+                progress.best = None;
+                if !of_data.is_empty() {
+                    // Its labels are numbers of classes as they were.
+                    trainer.forget();
+                }
                 // First: a change that is recorded and not made is seen at the next resume.
                 let mut line = json!({ "step": progress.step, "changes": changes });
                 if !of_data.is_empty() {
@@ -137,7 +144,13 @@ impl Fit {
         }
         let pairs = EvaluationPairs::new(&config, &dataset)?;
         let loader = loader(&config, &dataset)?;
-        let (run, lock, log, progress) = open(&config, &mut trainer)?;
+        let (run, lock, log, mut progress) = open(&config, &mut trainer)?;
+        // Copies that were set aside, and a batch that was lowered, are not met again.
+        for note in notes {
+            if !progress.notes.contains(&note) {
+                progress.notes.push(note);
+            }
+        }
         Ok(Self {
             run,
             config,
@@ -147,7 +160,6 @@ impl Fit {
             trainer,
             progress,
             log,
-            notes,
             collapsed: false,
             _lock: lock,
         })

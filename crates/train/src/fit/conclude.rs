@@ -59,7 +59,7 @@ impl Fit {
             classes: ClassSizes::of(&self.dataset.train)?,
             steps,
             weights_of_step: kept,
-            notes: self.notes.clone(),
+            notes: self.progress.notes.clone(),
             epochs: steps as f64 / epoch as f64,
             seconds: self.progress.seconds,
             images_per_second: (steps as f64 * self.config.images_per_batch() as f64)

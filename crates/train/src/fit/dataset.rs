@@ -13,6 +13,8 @@ pub struct LoadAs<'a> {
     pub before: Option<&'a Manifest>,
     /// Whether all of them are tested on, but those that the source itself reserves for training.
     pub only_test: bool,
+    /// Whether the network is trained already.
+    pub trained: bool,
 }
 
 /// Loads a run's images and checks that its network takes them.
@@ -45,6 +47,7 @@ pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset
         hold_out: &config.data.hold_out_classes,
         before: request.before,
         only_test: request.only_test,
+        trained: request.trained,
     };
     let loaded = config.data.source.load(&split, &options);
     bar.finish_and_clear();

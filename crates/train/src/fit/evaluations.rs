@@ -1,6 +1,6 @@
 //! How often a run is evaluated, and what the evaluations decide.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::Fit;
 use crate::run::checkpoint::{self, BEST};
@@ -54,14 +54,17 @@ impl Fit {
         if best == last {
             return Ok(last);
         }
-        let restored = checkpoint::restore(&self.run, BEST, &mut self.trainer)?;
-        let path = self.run.path(BEST);
-        ensure!(
-            restored.step == best,
-            "{} is of step {}, and the best was step {best}",
-            path.display(),
-            restored.step
-        );
+        // A run that was stopped and went on with other settings may have left another's.
+        let of_best = checkpoint::step(&self.run, BEST).is_ok_and(|step| step == best);
+        if !of_best {
+            voice.say(&format!(
+                "kept the weights of step {last}: {} is not of step {best}, the best on the validation \
+                 images",
+                self.run.path(BEST).display()
+            ));
+            return Ok(last);
+        }
+        checkpoint::restore(&self.run, BEST, &mut self.trainer)?;
         voice.say(&format!(
             "kept the weights of step {best} of {last}, the best on the validation images"
         ));

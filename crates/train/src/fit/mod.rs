@@ -42,8 +42,6 @@ pub struct Fit {
     trainer: Trainer,
     progress: Progress,
     log: MetricsLog,
-    /// What to know of the images and the run before it starts, a sentence each.
-    notes: Vec<String>,
     /// Whether the network had collapsed at the last evaluation.
     collapsed: bool,
     _lock: Lock,
@@ -180,7 +178,7 @@ impl Fit {
 
     /// Tells people what is going to be trained on what.
     fn introduce(&self, steps: u64, voice: Voice) -> Result<()> {
-        for note in &self.notes {
+        for note in &self.progress.notes {
             voice.say(&format!("note: {note}"));
         }
         let parameters: usize = self

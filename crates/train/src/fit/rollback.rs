@@ -33,6 +33,7 @@ impl Fit {
             seconds: self.progress.seconds,
             // Its file may be of a step after the anchor.
             best: self.progress.best,
+            notes: std::mem::take(&mut self.progress.notes),
             ..anchor
         };
         let to = self.progress.step;

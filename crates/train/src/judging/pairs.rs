@@ -32,8 +32,8 @@ impl EvaluationPairs {
             .with_context(|| {
                 format!(
                     "pairing the {} validation images, to choose the threshold; hold out more \
-                     (data.validation) or whole classes (--split classes), or add pictures: two \
-                     classes of six are enough",
+                     (data.validation), or add pictures: two classes of six are enough to hold out \
+                     some of each, six classes of two to hold out whole ones",
                     dataset.validation.len()
                 )
             })?;
@@ -68,9 +68,12 @@ impl TestPairs {
     pub fn new(config: &RunConfig, dataset: &Dataset) -> Result<Self> {
         let test = pairs(config, &dataset.test, Purpose::TestPairs).with_context(|| {
             format!(
-                "pairing the {} test images; hold out more (data.test) or whole classes (--split \
-                 classes), or add pictures",
-                dataset.test.len()
+                "pairing the {} images to test on, those set aside left out{}",
+                dataset.test.len(),
+                match dataset.notes.join("; ") {
+                    notes if notes.is_empty() => notes,
+                    notes => format!(" ({notes})"),
+                }
             )
         })?;
         let closed = dataset.closed_test.as_ref();

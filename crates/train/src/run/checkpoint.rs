@@ -34,6 +34,9 @@ pub struct Progress {
     pub logged: u64,
     /// How often the run has diverged and was taken back.
     pub rollbacks: Vec<Rollback>,
+    /// What to know of the images and the run, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A return to an earlier checkpoint.
@@ -155,6 +158,11 @@ pub fn restore_newest(
         );
     }
     Ok(None)
+}
+
+/// The step that the checkpoint `name` is of.
+pub fn step(run: &RunFolder, name: &str) -> Result<u64> {
+    Ok(read(&run.path(name))?.1.step)
 }
 
 /// Puts the values of the checkpoint `name` into a trainer of the same configuration.

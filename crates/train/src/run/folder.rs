@@ -99,6 +99,9 @@ impl RunFolder {
 
     /// The one that a model is of, given the folder or the model's file in it.
     pub fn of_model(path: &Path) -> Option<Self> {
+        if path.as_os_str().is_empty() {
+            return None;
+        }
         let folder = if path.is_dir() { path } else { path.parent()? };
         Self::open(folder).ok()
     }

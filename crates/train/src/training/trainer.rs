@@ -71,6 +71,13 @@ impl Trainer {
         &self.net
     }
 
+    /// Empties the memory of earlier batches.
+    pub fn forget(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            memory.clear();
+        }
+    }
+
     /// The loss of a batch, as [`Objective::loss`] takes it; a memory has no part in it.
     ///
     /// # Errors

@@ -151,6 +151,39 @@ fn patterns(root: &Path, classes: u32, pictures: u32) {
 }
 
 #[test]
+fn the_first_row_says_what_is_known_of_the_tested_classes() {
+    let scratch = Scratch::new();
+    patterns(&scratch.path("all"), 8, 12);
+    // Six classes in both parts, two in the one that is tested.
+    for class in 0..8 {
+        for i in 0..12 {
+            let part = if class < 6 && i < 10 { "train" } else { "test" };
+            let folder = scratch.path("noise").join(part).join(format!("{class}"));
+            fs::create_dir_all(&folder).unwrap();
+            let from = scratch.path("all").join(format!("class{class:02}/{i}.png"));
+            fs::copy(from, folder.join(format!("{i}.png"))).unwrap();
+        }
+    }
+    let fit = NOISE.replace("3x16x16", "1x16x16");
+    scratch.succeeds(&format!("{fit} --steps 100 --quiet"));
+    let (mixed, _) = evaluate(&scratch, "");
+    assert_eq!(mixed["tested_on"]["kind"], "mixed-classes");
+    let table = scratch.succeeds("evaluate run").stdout;
+    let row = "36 images of 8 classes, 2 of which it never saw";
+    assert!(table.lines().next().unwrap().ends_with(row), "{table}");
+    assert_eq!(mixed["intervals"]["resampled"], "images");
+    // A third of the tested images are of trained classes, the most there were if all counted.
+    assert!(figure(&mixed, "/p_at_1_against_training") > 0.34, "{mixed}");
+
+    patterns(&scratch.path("others"), 10, 6);
+    let (others, _) = evaluate(&scratch, "--data folder:others");
+    assert_eq!(others["tested_on"]["kind"], "other-data");
+    assert_eq!(others["intervals"]["resampled"], "classes");
+    let table = scratch.succeeds("evaluate run --data folder:others").stdout;
+    assert!(table.contains("for other classes than these"), "{table}");
+}
+
+#[test]
 fn a_false_accept_rate_that_is_asked_for_holds_on_new_classes() {
     let scratch = Scratch::new();
     patterns(&scratch.path("noise"), 40, 8);
@@ -337,6 +370,16 @@ fn a_run_without_a_test_says_what_its_figures_are() {
         "{summary}"
     );
     assert!(scratch.text("run/report.html").contains("they flatter"));
+    assert_eq!(summary["intervals"]["resampled"], "images");
+
+    patterns(&scratch.path("more"), 12, 8);
+    let fit = NOISE.replace("3x16x16", "1x16x16");
+    let fit = fit.replace("folder:noise --", "folder:more --split classes --");
+    let fit = fit.replace("--out run", "--out new --quiet");
+    scratch.succeeds(&format!("{fit} --set data.test=0"));
+    let summary = scratch.json("new/summary.json");
+    assert_eq!(summary["tested_on"]["kind"], "validation");
+    assert_eq!(summary["intervals"]["resampled"], "classes");
 }
 
 #[test]

@@ -155,7 +155,11 @@ pub fn rows(classics: Option<&Classics>) -> Vec<Row> {
 
 /// What to say where a network is no better than the pixels.
 pub fn advice(figures: &Figures) -> Option<String> {
-    let classics = figures.classics.as_ref()?;
+    let (eer, p_at_1) = (figures.verification.eer, figures.retrieval.p_at_1);
+    compared(figures.classics.as_ref()?, eer, p_at_1)
+}
+
+fn compared(classics: &Classics, eer: f64, p_at_1: f64) -> Option<String> {
     let known = || {
         let all = [
             ("pixels", Some(classics.pixels)),
@@ -166,15 +170,15 @@ pub fn advice(figures: &Figures) -> Option<String> {
     };
     let by_eer = known().min_by(|(_, a), (_, b)| a.eer.total_cmp(&b.eer))?;
     let by_p_at_1 = known().max_by(|(_, a), (_, b)| a.p_at_1.total_cmp(&b.p_at_1))?;
-    let (eer, p_at_1) = (figures.verification.eer, figures.retrieval.p_at_1);
-    let eer = (by_eer.1.eer < eer).then(|| {
+    // A tie does not beat, but where nothing goes wrong nothing can be better.
+    let eer = (by_eer.1.eer <= eer && eer > 0.0).then(|| {
         let (name, best) = (by_eer.0, percent(by_eer.1.eer));
         format!(
             "{name} have an equal error rate of {best}, the network {}",
             percent(eer)
         )
     });
-    let p_at_1 = (by_p_at_1.1.p_at_1 > p_at_1).then(|| {
+    let p_at_1 = (by_p_at_1.1.p_at_1 >= p_at_1 && p_at_1 < 1.0).then(|| {
         let (name, best) = (by_p_at_1.0, percent(by_p_at_1.1.p_at_1));
         format!(
             "{name} have a P@1 of {best}, the network {}",
@@ -221,5 +225,25 @@ mod tests {
     fn rows_are_brought_to_unit_length() {
         let rows = Embeddings::new(vec![3.0, 4.0, 0.0, 0.0], 2).unwrap();
         assert_eq!(unit(&rows).unwrap().values(), [0.6, 0.8, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_tie_is_noted_unless_both_are_perfect() {
+        let noted = |eer, p_at_1, network: (f64, f64)| {
+            let pixels = Classic {
+                accuracy: None,
+                auc: 0.9,
+                eer,
+                p_at_1,
+            };
+            let whitened = None;
+            compared(&Classics { pixels, whitened }, network.0, network.1)
+        };
+        assert_eq!(noted(0.2, 0.7, (0.1, 0.8)), None);
+        assert_eq!(noted(0.0, 1.0, (0.0, 1.0)), None);
+        let tied = noted(0.2, 0.7, (0.2, 0.7)).unwrap();
+        assert!(tied.contains("equal error rate of 20.00%") && tied.contains("P@1 of 70.00%"));
+        let one = noted(0.0, 0.7, (0.0, 0.7)).unwrap();
+        assert!(!one.contains("equal error rate") && one.contains("P@1 of 70.00%"));
     }
 }

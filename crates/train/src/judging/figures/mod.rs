@@ -42,8 +42,8 @@ pub struct Figures {
     pub classics: Option<Classics>,
     /// Among the test images, each against all others.
     pub retrieval: Retrieval,
-    /// Share of test images whose nearest training image shows the same class; `None` where no
-    /// training image can.
+    /// Share of test images of trained classes whose nearest training image shows the same class;
+    /// `None` where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p_at_1_against_training: Option<f64>,
     /// Few-shot classification; empty where a test class was trained on, or too few are there.
@@ -85,6 +85,7 @@ impl Figures {
             named(verification::rows(
                 &self.verification,
                 self.intervals.as_ref(),
+                self.tested_on.as_ref(),
             )),
             named(first),
             named(known_classes::rows(self.p_at_1_against_training)),

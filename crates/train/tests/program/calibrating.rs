@@ -76,7 +76,9 @@ fn the_new_threshold_parts_the_pairs_of_the_list() {
             assert!((found - high).abs() < 1e-7, "{found} for {high}");
         }
 
-        let judged = json_lines(&scratch, "verify run --pairs pairs.csv --json");
+        // Away from its run, nobody knows what chose the threshold.
+        scratch.write("m.safetensors", scratch.read("run/model.safetensors"));
+        let judged = json_lines(&scratch, "verify m.safetensors --pairs pairs.csv --json");
         for (rank, row) in judged[..6].iter().enumerate() {
             let verdict = if rank < nearest { "same" } else { "different" };
             assert_eq!(row["verdict"], verdict, "{row}");
@@ -254,4 +256,67 @@ fn a_run_in_training_is_not_calibrated() {
     fs::remove_file(scratch.path("run/model.safetensors")).unwrap();
     let words = ["no trained model yet", "--resume run"];
     scratch.refuses(2, "calibrate run --pairs pairs.csv", &words);
+}
+
+#[test]
+fn copies_under_two_names_are_one_picture() {
+    let (scratch, pairs) = run_and_pairs(3);
+    for name in 0..3 {
+        let picture = scratch.read(&format!("{name}.png"));
+        scratch.write(&format!("copy{name}.png"), picture);
+    }
+    let once = list(&pairs, |rank| rank == 0);
+    let (a, b, _) = pairs[0];
+    scratch.write(
+        "pairs.csv",
+        format!("{once}copy{b}.png,{a}.png,1\n1.png,copy1.png,1\n"),
+    );
+    let line = "calibrate m.safetensors --pairs pairs.csv";
+    scratch.write("m.safetensors", scratch.read("run/model.safetensors"));
+    let chosen = &json_lines(&scratch, &format!("{line} --json"))[0];
+    let counts = ["same", "different", "repeated", "with_itself"].map(|kind| chosen[kind].as_u64());
+    assert_eq!(counts, [1, 2, 1, 1].map(Some));
+    let unknown = "note: which pictures the model was trained on is not known";
+    assert!(scratch.succeeds(line).stderr.starts_with(unknown));
+
+    let contradiction = format!("{once}copy{b}.png,{a}.png,0\n");
+    scratch.write("pairs.csv", contradiction);
+    scratch.refuses(
+        2,
+        line,
+        &["lines 2 and 5", &format!("copy{b}.png and {a}.png")],
+    );
+}
+
+#[test]
+fn pictures_that_chose_the_threshold_give_no_figures_and_may_choose_again() {
+    let (scratch, pairs) = run_and_pairs(4);
+    scratch.write("pairs.csv", list(&pairs, |rank| rank < 2));
+    let queries = || json_lines(&scratch, "evaluate run --json")[0]["retrieval"]["queries"].clone();
+    assert_eq!(queries(), 2000);
+    scratch.succeeds("calibrate run --pairs pairs.csv");
+    let records = scratch.text("run/data.csv");
+    assert_eq!(records.matches("\ncalibrated,,").count(), 4);
+    assert_eq!(queries(), 1996);
+    let ended = scratch.succeeds("evaluate run");
+    assert!(
+        ended.stderr.contains("4 images held out are copies"),
+        "{}",
+        ended.stderr
+    );
+
+    scratch.succeeds("calibrate run --pairs pairs.csv");
+    assert_eq!(scratch.text("run/data.csv"), records);
+    let ended = scratch.succeeds("verify run --pairs pairs.csv");
+    assert!(ended.stderr.contains("made with: 6\n"), "{}", ended.stderr);
+
+    // A network of another input size sees other pixels in the same file.
+    let other = records
+        .lines()
+        .map(|row| match row.strip_prefix("calibrated") {
+            Some(row) => format!("train{}{}\n", &row[..row.len() - 16], "0".repeat(16)),
+            None => format!("{row}\n"),
+        });
+    scratch.write("run/data.csv", other.collect::<String>());
+    scratch.refuses(2, "calibrate run --pairs pairs.csv", &["6 of pictures"]);
 }

@@ -89,11 +89,19 @@ fn few_shot_flags_that_make_no_sense_are_refused() {
     for flag in ["--shots 5", "--trials 10", "--within-groups"] {
         scratch.refuses_usage(&format!("evaluate run {flag}"), &["--one-shot <WAYS>"]);
     }
-    for flag in ["--one-shot 5", "--data digits", "--at eer"] {
+    let more = ["--shots 5", "--trials 5", "--within-groups"];
+    for flag in ["--one-shot 5", "--data digits", "--at eer"]
+        .iter()
+        .chain(&more)
+    {
         let line = format!("evaluate run --one-shot-trials there {flag}");
         scratch.refuses_usage(&line, &["cannot be used with"]);
     }
     scratch.refuses_usage("evaluate run --one-shot 5 --shots 0", &["--shots"]);
+    for trials in ["0", "1000001"] {
+        let line = format!("evaluate run --one-shot 5 --trials {trials}");
+        scratch.refuses_usage(&line, &["--trials", "1..=1000000"]);
+    }
     for (flags, words) in [
         (
             "--one-shot 11",
@@ -109,7 +117,7 @@ fn few_shot_flags_that_make_no_sense_are_refused() {
 
 /// Two trials of the digits 0 to 2: in `training/` the first of each, in `test/` the second.
 fn trials(scratch: &Scratch) {
-    let (digits, _) = data::digits().unwrap();
+    let (_, digits) = data::digits().unwrap();
     for trial in 0..2 {
         let folder = scratch.path("trials").join(format!("run{trial}"));
         let mut list = String::new();
@@ -243,4 +251,40 @@ fn fixed_trials_that_do_not_fit_are_refused_by_trial_file_and_line() {
         2,
         &["trials/run1/training has 1 picture", "2 classes or more"],
     );
+}
+
+#[test]
+fn what_archives_and_editors_add_to_trials_is_ignored() {
+    let scratch = Scratch::with_run();
+    trials(&scratch);
+    let plain = evaluate(&scratch, "--one-shot-trials trials");
+    fs::create_dir(scratch.path("trials/__MACOSX")).unwrap();
+    let list = "trials/run0/class_labels.txt";
+    scratch.write(list, format!("\u{feff}{}", scratch.text(list)));
+    assert_eq!(evaluate(&scratch, "--one-shot-trials trials"), plain);
+
+    let words = ["trials/run0 is a trial itself", "is in, trials\n"];
+    scratch.refuses(2, "evaluate run --one-shot-trials trials/run0", &words);
+}
+
+#[test]
+fn trials_of_pictures_that_the_model_was_made_with_are_left_out() {
+    let scratch = Scratch::with_run();
+    trials(&scratch);
+    let (train, _) = data::digits().unwrap();
+    let spoil = |name: &str| {
+        let picture = GrayImage::from_raw(28, 28, train.image(0).to_vec()).unwrap();
+        picture.save(scratch.path(name)).unwrap();
+    };
+    spoil("trials/run1/test/item0.png");
+    spoil("trials/run1/training/class0.png");
+    let line = "evaluate run --one-shot-trials trials";
+    let ended = scratch.succeeds(line);
+    let said = "made with: 1 trial with 2 such pictures\n";
+    assert!(ended.stderr.ends_with(said), "{}", ended.stderr);
+    let row = ended.stdout;
+    assert!(row.ends_with("), 3 pictures in 1 trial\n"), "{row}");
+    spoil("trials/run0/test/item1.png");
+    let words = ["no trial is left", "2 trials with 3 such pictures"];
+    scratch.refuses(2, line, &words);
 }

@@ -283,7 +283,7 @@ fn copies_under_two_names_are_one_picture() {
     scratch.write("pairs.csv", contradiction);
     scratch.refuses(
         2,
-        line,
+        "calibrate run --pairs pairs.csv",
         &["lines 2 and 5", &format!("copy{b}.png and {a}.png")],
     );
 }

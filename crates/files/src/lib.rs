@@ -20,11 +20,17 @@ const UNFINISHED: &str = ".writing-";
 
 /// Replaces a file with `contents`, in one step, and makes its folder if there is none.
 ///
-/// The file is as readable as any new file of the user's, and on the disk when this returns.
+/// The file is as readable as any new file of the user's, and on the disk when this returns. A device or
+/// a pipe, such as `/dev/null`, is written to as it is.
 ///
 /// # Errors
 /// Those of the file system. The file is then as it was.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    // It has nothing to keep, and a file in its place would be in everybody's way.
+    let special = |target: fs::Metadata| !target.is_file() && !target.is_dir();
+    if path.metadata().is_ok_and(special) {
+        return File::options().write(true).open(path)?.write_all(contents);
+    }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

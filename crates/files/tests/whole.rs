@@ -1,6 +1,7 @@
 //! A file is written whole or not at all.
 
 use std::fs;
+use std::path::Path;
 
 use files::{is_unfinished, write_whole};
 
@@ -54,4 +55,25 @@ fn a_lock_is_held_by_one() {
     ));
     drop(held);
     files::lock(&path).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced_by_one() {
+    use std::os::unix::fs::FileTypeExt;
+    use std::os::unix::net::UnixListener;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let _listener = UnixListener::bind(&path).unwrap();
+    // Nothing can be written to a socket through its path.
+    write_whole(&path, b"contents").unwrap_err();
+    assert!(fs::metadata(&path).unwrap().file_type().is_socket());
+    write_whole(Path::new("/dev/null"), b"contents").unwrap();
+    assert!(
+        fs::metadata("/dev/null")
+            .unwrap()
+            .file_type()
+            .is_char_device()
+    );
 }

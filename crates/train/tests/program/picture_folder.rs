@@ -100,6 +100,10 @@ fn a_folder_may_test_on_classes_that_it_does_not_train_on() {
     assert_eq!(summary["images"]["test"], json!(60));
     assert_eq!(summary["classes"]["trained"], json!(2));
     assert_eq!(summary.get("p_at_1_against_training"), None);
+    // Colours are told apart without an error, of few pairs: Wilson's interval has a width.
+    assert_eq!(summary["verification"]["auc"], json!(1.0));
+    let low = summary["intervals"]["auc"]["low"].as_f64().unwrap();
+    assert!(low < 1.0, "{summary}");
 }
 
 #[test]

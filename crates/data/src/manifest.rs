@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{DataError, LabelledImages, Part, file};
+use crate::picture::bytes_of;
+use crate::{DataError, LabelledImages, Part};
 
 /// The first line of a manifest.
 const COLUMNS: [&str; 5] = ["part", "class", "name", "content", "pixels"];
@@ -183,10 +183,7 @@ impl Manifest {
     /// # Errors
     /// [`DataError::Read`] and [`DataError::Format`] for what is no file that can be read.
     pub fn content_of(path: &Path) -> Result<String, DataError> {
-        let mut bytes = Vec::new();
-        let read = file::open(path)?.read_to_end(&mut bytes);
-        read.map_err(DataError::read(path))?;
-        Ok(hex(&Sha256::digest(&bytes)))
+        Ok(hex(&Sha256::digest(bytes_of(path)?)))
     }
 
     /// Remembers a picture that the threshold was chosen on: the name and SHA-256 of its file, and the
@@ -287,6 +284,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// `a, b, …`: the first `most` of some names.
+pub(crate) fn first(names: &[String], most: usize) -> String {
+    let more = if names.len() > most { ", …" } else { "" };
+    format!("{}{more}", names[..names.len().min(most)].join(", "))
+}
+
 /// How a data set differs from what it was; names of images, by what happened to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DataChanges {
@@ -320,11 +323,8 @@ impl fmt::Display for DataChanges {
             (&self.renamed, "renamed"),
         ];
         let kinds = kinds.into_iter().filter(|(names, _)| !names.is_empty());
-        let kinds = kinds.map(|(names, kind)| {
-            let more = if names.len() > EXAMPLES { ", …" } else { "" };
-            let examples = names[..names.len().min(EXAMPLES)].join(", ");
-            format!("{} {kind} ({examples}{more})", names.len())
-        });
+        let kinds = kinds
+            .map(|(names, kind)| format!("{} {kind} ({})", names.len(), first(names, EXAMPLES)));
         f.write_str(&kinds.collect::<Vec<_>>().join(", "))
     }
 }

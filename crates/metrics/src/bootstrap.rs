@@ -102,8 +102,8 @@ pub fn pair_intervals(
     })
 }
 
-/// From the 2.5% to the 97.5% quantile; there is at least one value.
-fn middle(mut values: Vec<f64>) -> Interval {
+/// From the 2.5% to the 97.5% quantile of a figure over resamples; there is at least one value.
+pub(crate) fn middle(mut values: Vec<f64>) -> Interval {
     values.sort_unstable_by(f64::total_cmp);
     let tail = values.len() / 40;
     Interval {

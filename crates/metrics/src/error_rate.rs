@@ -76,7 +76,12 @@ impl ErrorRate {
 impl fmt::Display for ErrorRate {
     /// `0.12% (0.07% to 0.21%)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [rate, low, high] = [self.rate, self.low, self.high].map(|share| 100.0 * share);
-        write!(f, "{rate:.2}% ({low:.2}% to {high:.2}%)")
+        write_rate(f, [self.rate, self.low, self.high])
     }
+}
+
+/// A rate with the ends of its interval, as [`ErrorRate`] is displayed.
+pub(crate) fn write_rate(f: &mut fmt::Formatter<'_>, shares: [f64; 3]) -> fmt::Result {
+    let [rate, low, high] = shares.map(|share| 100.0 * share);
+    write!(f, "{rate:.2}% ({low:.2}% to {high:.2}%)")
 }

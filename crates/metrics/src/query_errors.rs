@@ -5,6 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::ErrorRate;
+use crate::bootstrap::middle;
+use crate::error_rate::write_rate;
 
 /// The share of queries that went to a wrong class, with a 95% confidence interval.
 ///
@@ -71,12 +73,9 @@ impl QueryErrors {
                 let drawn = (0..clusters.len()).map(|_| draw());
                 drawn.fold(Cluster::default(), Cluster::plus).rate()
             };
-            let mut rates: Vec<f64> = (0..RESAMPLES).map(resample).collect();
-            rates.sort_unstable_by(f64::total_cmp);
-            // As many lie below the one as above the other.
-            let outside = RESAMPLES / 40;
-            low = low.min(rates[outside]);
-            high = high.max(rates[RESAMPLES - 1 - outside]);
+            let resampled = middle((0..RESAMPLES).map(resample).collect());
+            low = low.min(resampled.low);
+            high = high.max(resampled.high);
         }
         Self {
             rate,
@@ -91,7 +90,6 @@ impl QueryErrors {
 impl fmt::Display for QueryErrors {
     /// `12.30% (10.10% to 14.80%)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [rate, low, high] = [self.rate, self.low, self.high].map(|share| 100.0 * share);
-        write!(f, "{rate:.2}% ({low:.2}% to {high:.2}%)")
+        write_rate(f, [self.rate, self.low, self.high])
     }
 }

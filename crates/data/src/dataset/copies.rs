@@ -4,37 +4,30 @@ use std::collections::HashMap;
 
 use super::{Divided, Part};
 use crate::DataError;
-use crate::manifest::{Manifest, hex};
+use crate::manifest::{Manifest, first, hex};
 
 /// Examples that a note gives.
 const EXAMPLES: usize = 3;
 
-/// Images that were set aside for one reason: how many, and some with what they are copies of.
+/// Images that were met for one reason, each with what it is a copy of.
 #[derive(Default)]
-struct Found {
-    count: usize,
-    examples: Vec<String>,
-}
+struct Found(Vec<String>);
 
 impl Found {
     fn add(&mut self, copy: &str, of: &str) {
-        self.count += 1;
-        if self.examples.len() < EXAMPLES {
-            self.examples.push(format!("{copy} and {of}"));
-        }
+        self.0.push(format!("{copy} and {of}"));
     }
 
-    /// The examples in a row.
+    /// The first of them in a row.
     fn examples(&self) -> String {
-        let more = if self.count > EXAMPLES { ", …" } else { "" };
-        format!("{}{more}", self.examples.join(", "))
+        first(&self.0, EXAMPLES)
     }
 
     /// A sentence that begins with the count and has the examples.
     fn note(&self, singular: &str, plural: &str, then: &str) -> Option<String> {
-        let what = if self.count == 1 { singular } else { plural };
-        let note = || format!("{} {what} ({}){then}", self.count, self.examples());
-        (self.count > 0).then(note)
+        let count = self.0.len();
+        let what = if count == 1 { singular } else { plural };
+        (count > 0).then(|| format!("{count} {what} ({}){then}", self.examples()))
     }
 }
 
@@ -89,10 +82,10 @@ pub fn set_aside(
         let mut aside = Vec::new();
         for (n, &place) in places.iter().enumerate() {
             let of = part(place);
-            let first = places[..n]
+            let elsewhere = places[..n]
                 .iter()
                 .find(|&&other| class(other) != class(place));
-            if let (Some(&other), true) = (first, of != Part::Unused) {
+            if let (Some(&other), true) = (elsewhere, of != Part::Unused) {
                 classes.add(&name(place), &name(other));
             }
             if of == Part::Train {

@@ -111,7 +111,8 @@ pub(crate) fn read_picture_hashed(
     Ok((picture, Sha256::digest(&bytes).into()))
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>, DataError> {
+/// The bytes of a picture file, no more than one may have.
+pub(crate) fn bytes_of(path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
     file::open(path)?
         .take(MOST_BYTES)

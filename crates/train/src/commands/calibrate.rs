@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -44,7 +44,7 @@ pub struct CalibrateArgs {
 /// training, and a file that cannot be written.
 pub fn calibrate(args: &CalibrateArgs) -> Result<()> {
     let target = args.out.clone().unwrap_or_else(|| args.model.file());
-    let run = run_of(&target);
+    let run = RunFolder::of_model(&target);
     // Keeps other programs from training in it.
     let _lock = run.as_ref().map(RunFolder::lock).transpose()?;
     let (verifier, voice) = args.model.open()?;
@@ -132,15 +132,6 @@ impl fmt::Display for Chosen {
             self.far, self.frr
         )
     }
-}
-
-/// The run folder that a file is in, if it is in one.
-fn run_of(file: &Path) -> Option<RunFolder> {
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    RunFolder::open(folder).ok()
 }
 
 /// Records in a run that the threshold was chosen on these pictures, so that none gives figures later;

@@ -47,6 +47,7 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     if let Some(folder) = args.one_shot.fixed() {
         return fixed_trials(&run, &verifier, folder, config.seed, voice);
     }
+    let of_run = config.data.source.clone();
     if let Some(source) = &args.data {
         config.data.source = source.parse::<Source>().map_err(usage)?;
         // How the run's own files were written says nothing of others.
@@ -56,13 +57,8 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     if let Some(rule) = args.at {
         verifier = verifier.at(rule)?;
     }
-    if let Some(calibration) = &verifier.model().calibration {
-        config.calibration.at = calibration.at;
-    }
-    let threshold = threshold(&verifier, &run)?;
-    let (dataset, _) = load_for(&verifier, &run, &config, voice)?;
-    let transform = verifier.transform();
-    let test = TestReport::new(verifier.net(), transform, &config, &dataset, threshold)?;
+    let own = config.data.source == of_run;
+    let (dataset, test, _) = judge(&verifier, &run, &config, own, voice)?;
     let mut figures = test.figures;
     if let Some(asked) = args
         .one_shot
@@ -77,16 +73,26 @@ pub fn evaluate(args: &EvaluateArgs) -> Result<()> {
     voice.emit(&figures)
 }
 
-/// The images that `config` names, as the run's network is judged on them: none that it was trained on
-/// is tested on, and they are framed as it frames pictures. And whether they have changed since the run.
-pub fn load_for(
+/// Judges a run's network on the images that `config` names, the run's `own` or others: none that it was
+/// trained on is tested on, and they are framed as it frames pictures. Gives the images, what is found, and
+/// whether the images have changed since the run.
+///
+/// # Errors
+/// For a run that is not finished, and for images that cannot be judged.
+pub fn judge(
     verifier: &Verifier,
     run: &RunFolder,
     config: &RunConfig,
+    own: bool,
     voice: Voice,
-) -> Result<(Dataset, bool)> {
+) -> Result<(Dataset, TestReport, bool)> {
+    let threshold = verifier.threshold().with_context(|| {
+        format!(
+            "the model in {} has no threshold: its run was not finished",
+            run.display()
+        )
+    })?;
     let before = run.manifest()?;
-    let own = config.data.source == run.config()?.data.source;
     let request = LoadAs {
         framing: Some(verifier.framing()),
         before: before.as_ref(),
@@ -106,15 +112,11 @@ pub fn load_for(
     for note in &dataset.notes {
         voice.say(&format!("note: {note}"));
     }
-    Ok((dataset, changed))
-}
-
-/// The model's threshold.
-pub fn threshold(verifier: &Verifier, run: &RunFolder) -> Result<f64> {
-    verifier.threshold().with_context(|| {
-        format!(
-            "the model in {} has no threshold: its run was not finished",
-            run.display()
-        )
-    })
+    let mut config = config.clone();
+    if let Some(calibration) = &verifier.model().calibration {
+        config.calibration.at = calibration.at;
+    }
+    let transform = verifier.transform();
+    let test = TestReport::new(verifier.net(), transform, &config, &dataset, threshold)?;
+    Ok((dataset, test, changed))
 }

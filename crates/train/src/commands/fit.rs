@@ -77,14 +77,15 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             }
             let device = args.device.open(voice)?;
             // A repeat is a new network, which has seen nothing: its data is compared, and no more.
-            let before = manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
+            let before =
+                RunFolder::manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
             let request = LoadAs {
                 before: before.as_ref(),
                 ..LoadAs::default()
             };
             let dataset = load(&config, request, voice)?;
             let repeated = args.config.as_deref().and_then(RunFolder::of_config);
-            if let Some(repeated) = manifest_of(repeated)? {
+            if let Some(repeated) = RunFolder::manifest_of(repeated)? {
                 let changes = repeated.changes(&dataset.manifest);
                 if !changes.is_empty() {
                     voice.say(&format!(
@@ -117,11 +118,6 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             Ok(ExitCode::from(INTERRUPTED))
         }
     }
-}
-
-/// The images of a run and what they were used for, if there is a run that has recorded them.
-fn manifest_of(run: Option<RunFolder>) -> Result<Option<Manifest>> {
-    Ok(run.map(|run| run.manifest()).transpose()?.flatten())
 }
 
 /// What the flags ask for.

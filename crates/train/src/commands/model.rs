@@ -42,14 +42,9 @@ impl ModelArgs {
 
     /// The model file: the run folder's, or the one named.
     pub fn file(&self) -> PathBuf {
-        match self.run.is_dir() {
-            true => self.run.join("model.safetensors"),
-            false => self.run.clone(),
-        }
+        RunFolder::model_file(&self.run)
     }
-}
 
-impl ModelArgs {
     /// Which pictures, read for the model from `files`, its run has used as an image of a part that
     /// `counts`. None, with a note, for a model without its run.
     ///
@@ -62,8 +57,7 @@ impl ModelArgs {
         counts: fn(Part) -> bool,
         voice: Voice,
     ) -> Result<Vec<bool>> {
-        let run = RunFolder::of_model(&self.run);
-        let manifest = run.map(|run| run.manifest()).transpose()?.flatten();
+        let manifest = RunFolder::manifest_of(RunFolder::of_model(&self.run))?;
         if manifest.is_none() {
             voice.say(UNKNOWN);
         }

@@ -7,13 +7,12 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use data::{Dataset, Manifest, Purpose, SplitBy, stream};
 use model::{Network, weights};
-
 use serde_json::json;
 
 use super::Fit;
 use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, Progress};
-use crate::run::{Lock, MODEL, MetricsLog, RunFolder};
+use crate::run::{Lock, MetricsLog, RunFolder};
 use crate::settings::{Layers, LossKind, RunConfig};
 use crate::terminal::usage;
 use crate::training::{Objective, Trainer, loader};
@@ -89,8 +88,7 @@ impl Fit {
         Self::assemble(config, dataset, device, anew, |config, trainer| {
             let mut log = MetricsLog::open(&run)?;
             let newest = checkpoint::restore_newest(&run, trainer, log.bytes())?;
-            let progress = newest.unwrap_or_default();
-            let mut progress = progress;
+            let mut progress = newest.unwrap_or_default();
             if !changes.is_empty() || !of_data.is_empty() {
                 // It may be of other images, or of a step that will not be evaluated again.
                 progress.best = None;
@@ -231,11 +229,7 @@ fn take_first_weights(net: &Network, config: &RunConfig) -> Result<Option<String
     if init.as_os_str().is_empty() {
         return Ok(None);
     }
-    let path = match init.is_dir() {
-        true => init.join(MODEL),
-        false => init.to_path_buf(),
-    };
-    let (other, _) = weights::open(&path, &Device::Cpu)
+    let (other, _) = weights::open(RunFolder::model_file(init), &Device::Cpu)
         .context("taking the first weights (--init, training.init)")?;
     let kept = net.take_from(&other)?;
     if kept.len() == net.parameters().len() {

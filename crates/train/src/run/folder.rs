@@ -102,8 +102,25 @@ impl RunFolder {
         if path.as_os_str().is_empty() {
             return None;
         }
-        let folder = if path.is_dir() { path } else { path.parent()? };
+        let folder = match path.parent() {
+            _ if path.is_dir() => path,
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
         Self::open(folder).ok()
+    }
+
+    /// The model's file, given the run folder or the file itself.
+    pub fn model_file(path: &Path) -> PathBuf {
+        match path.is_dir() {
+            true => path.join(MODEL),
+            false => path.to_path_buf(),
+        }
+    }
+
+    /// The images of a run and what they were used for, if there is a run that has recorded them.
+    pub fn manifest_of(run: Option<Self>) -> Result<Option<Manifest>> {
+        Ok(run.map(|run| run.manifest()).transpose()?.flatten())
     }
 
     /// The one whose `config.toml` this is.

@@ -73,13 +73,18 @@ impl Split<'_> {
         }
     }
 
+    /// Images of each class that are of `part`.
+    fn counts(&self, part: Part) -> Vec<usize> {
+        let mut counts = vec![0; self.roles.len()];
+        for (&label, of) in self.images.labels().iter().zip(&self.parts) {
+            counts[label as usize] += usize::from(*of == part);
+        }
+        counts
+    }
+
     /// Images of each class that has two or more and is trained on.
     fn sizes(&self) -> Vec<usize> {
-        let mut sizes = vec![0; self.roles.len()];
-        for (&label, part) in self.images.labels().iter().zip(&self.parts) {
-            sizes[label as usize] += usize::from(*part == Part::Train);
-        }
-        let sizes = sizes.into_iter().zip(&self.roles);
+        let sizes = self.counts(Part::Train).into_iter().zip(&self.roles);
         let trained = sizes.filter(|&(size, role)| size > 1 && *role == Part::Train);
         trained.map(|(size, _)| size).collect()
     }
@@ -90,10 +95,7 @@ impl Split<'_> {
             self.roles[class] = Part::Test;
         }
         let unseen = |label: &u32| held_out.contains(&(*label as usize));
-        let mut tested = vec![0; self.roles.len()];
-        for (label, part) in self.images.labels().iter().zip(&self.parts) {
-            tested[*label as usize] += usize::from(*part == Part::Test);
-        }
+        let tested = self.counts(Part::Test);
         let enough = held_out.iter().all(|&class| tested[class] > 1);
         for (label, part) in self.images.labels().iter().zip(&mut self.parts) {
             *part = match (*part, unseen(label)) {
@@ -112,13 +114,9 @@ impl Split<'_> {
 
     /// New classes are tested on: then new ones choose the threshold.
     fn validate_like_the_test(&mut self) {
-        let mut trained = vec![false; self.roles.len()];
-        for (&label, part) in self.images.labels().iter().zip(&self.parts) {
-            trained[label as usize] |= *part == Part::Train;
-        }
-        let mut tested = self.images.labels().iter().zip(&self.parts);
-        let new = tested.all(|(&label, part)| *part != Part::Test || !trained[label as usize]);
-        self.validate(new);
+        let trained = self.counts(Part::Train).into_iter();
+        let mut both = trained.zip(self.counts(Part::Test));
+        self.validate(both.all(|(trained, tested)| trained == 0 || tested == 0));
     }
 
     /// Draws validation images where there are none.
@@ -137,12 +135,7 @@ impl Split<'_> {
         }
         let validation = self.options.validation;
         self.draw_classes(Choice::ValidationClasses, Part::Validation, validation);
-        let roles = &self.roles;
-        for (part, &label) in self.parts.iter_mut().zip(self.images.labels()) {
-            if *part == Part::Train && roles[label as usize] == Part::Validation {
-                *part = Part::Validation;
-            }
-        }
+        self.follow_roles();
     }
 
     /// Gives `role` to a fraction of the classes that are trained on; those of one image stay.
@@ -150,10 +143,7 @@ impl Split<'_> {
         if fraction == 0.0 {
             return;
         }
-        let mut sizes = vec![0; self.roles.len()];
-        for (&label, part) in self.images.labels().iter().zip(&self.parts) {
-            sizes[label as usize] += usize::from(*part == Part::Train);
-        }
+        let sizes = self.counts(Part::Train);
         let classes: Vec<usize> = (0..sizes.len())
             .filter(|&class| sizes[class] > 1 && self.roles[class] == Part::Train)
             .collect();
@@ -176,9 +166,12 @@ impl Split<'_> {
         }
     }
 
+    /// Gives images that would be trained on what their classes are used for.
     fn follow_roles(&mut self) {
         for (part, &label) in self.parts.iter_mut().zip(self.images.labels()) {
-            *part = self.roles[label as usize];
+            if *part == Part::Train {
+                *part = self.roles[label as usize];
+            }
         }
     }
 

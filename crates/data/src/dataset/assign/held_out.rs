@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use glob::Pattern;
 
 use crate::DataError;
+use crate::manifest::first;
 
 /// The indices of the classes that names or patterns stand for.
 pub fn held_out_classes(
@@ -23,11 +24,10 @@ pub fn held_out_classes(
         unseen.extend(&found);
         if found.is_empty() {
             const SHOWN: usize = 20;
-            let more = if classes.len() > SHOWN { ", …" } else { "" };
-            let classes = classes[..classes.len().min(SHOWN)].join(", ");
+            let classes = first(classes, SHOWN);
             return Err(DataError::Images(format!(
                 "there is no class `{name}` to hold out (--hold-out-classes, data.hold_out_classes); \
-                 the classes are {classes}{more}"
+                 the classes are {classes}"
             )));
         }
     }

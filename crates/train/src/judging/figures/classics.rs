@@ -1,6 +1,6 @@
 //! What takes no network: distances of pixels, plain and whitened within a class, on the same pairs.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use data::{LabelledImages, Pair};
 use metrics::{Embeddings, Whitening};
 use serde::{Deserialize, Serialize};
@@ -43,15 +43,11 @@ pub struct Classic {
 /// # Errors
 /// Where the pixels cannot be measured, which no images should cause.
 pub fn measure(judged: &Judged) -> Result<Classics> {
-    let sets = [&judged.dataset.test, &judged.dataset.validation].map(features);
-    let [test, validation] = [sets[0].as_ref(), sets[1].as_ref()];
-    let (Some(test), validation) = (test, validation) else {
-        anyhow::bail!("there are no images to test on");
-    };
-    let pixels = classic(judged, test, validation)?;
+    let test = features(&judged.dataset.test).context("there are no images to test on")?;
+    let validation = features(&judged.dataset.validation);
     Ok(Classics {
-        pixels,
-        whitened: whitened(judged, test, validation)?,
+        pixels: classic(judged, &test, validation.as_ref())?,
+        whitened: whitened(judged, &test, validation.as_ref())?,
     })
 }
 

@@ -73,6 +73,13 @@ fn margin() -> impl Strategy<Value = f64> {
     select(vec![0.25, 1.0, 1.5, 4.0])
 }
 
+/// No squared distance of [`values`] is one of these. The loss over all pairs moves the embeddings
+/// to their middle, which rounds, and [`Variant::Legacy`]'s gradient jumps at the margin: a pair that
+/// lies on it may fall to either side.
+fn margin_off_the_distances() -> impl Strategy<Value = f64> {
+    margin().prop_map(|m| m + 1.0 / 32.0)
+}
+
 /// The loss of a pair, as the papers write it, and its gradient with respect to `a`.
 fn pair(variant: Variant, a: &[f64], b: &[f64], same: bool, m: f64) -> (f64, Vec<f64>) {
     let difference: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
@@ -201,7 +208,7 @@ proptest! {
         labels in vec((0..4u8).prop_map(f64::from), 1..24),
         variant in select(Variant::ALL.to_vec()),
         summed: bool,
-        m in margin(),
+        m in margin_off_the_distances(),
     ) {
         let embeddings = view(strides[0], &values, &[n, d], dtype).unwrap();
         let labels = view(strides[1], &labels, &[n], label_dtype).unwrap();

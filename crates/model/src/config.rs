@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::parameter::plan;
-use crate::{Activation, ModelError, Result, Trunk};
+use crate::{Activation, ModelError, Norm, Result, Trunk};
 
 /// Units of a layer, and sides of an image, at most; far beyond what these networks are good for.
 const MOST_UNITS: usize = 1 << 16;
@@ -29,10 +29,14 @@ pub struct NetworkConfig {
     /// One image: channels, height, width.
     #[serde(default = "mnist_input")]
     pub input: [usize; 3],
-    /// Filters of the trunk's layers: LeNet's two convolutions, or each stage of a residual network.
+    /// Filters of the trunk's layers: LeNet's two convolutions, each stage of a residual network, or each
+    /// block of `conv4`.
     pub channels: Vec<usize>,
-    /// What follows each convolution's sum.
+    /// What follows each convolution's sum, behind the `norm` if there is one.
     pub conv_activation: Activation,
+    /// What the trunk's convolutions are normalised by; absent from model files where it is nothing.
+    #[serde(default)]
+    pub norm: Norm,
     /// The fully connected layers before the embedding, in order; may be empty.
     pub hidden: Vec<Hidden>,
     /// Dimensions of the embedding, a linear layer.
@@ -75,6 +79,7 @@ impl NetworkConfig {
             input: mnist_input(),
             channels: trunk.default_channels(),
             conv_activation: Activation::Relu,
+            norm: trunk.default_norm(),
             hidden: trunk.default_hidden(),
             embedding,
             normalised: false,
@@ -93,10 +98,18 @@ impl NetworkConfig {
         Self::of(Trunk::SmallResnet, embedding)
     }
 
+    /// Four convolutions of 64 filters with group normalisation and a linear embedding of what they give,
+    /// after the networks that learn from few images: 112,000 parameters or so, and 64 more for each
+    /// dimension of the embedding and pixel that is left of an image.
+    pub fn conv4(embedding: usize) -> Self {
+        Self::of(Trunk::Conv4, embedding)
+    }
+
     /// # Errors
-    /// [`ModelError::Config`] for a size of 0, for layers too large to be meant, and for an image
-    /// too small for the trunk: for LeNet's 16×16 is the smallest, and a residual network of S stages
-    /// needs 2^S pixels a side.
+    /// [`ModelError::Config`] for a size of 0, for layers too large to be meant, for an image too small
+    /// for the trunk (for LeNet's 16×16 is the smallest, and a residual network of S stages or a `conv4`
+    /// of S blocks needs 2^S pixels a side), and for a normalisation of single numbers, which would leave
+    /// nothing of them.
     pub fn validate(&self) -> Result<()> {
         plan(self).map(|_| ())
     }

@@ -102,7 +102,8 @@ pub struct Network {
 
 impl Network {
     /// A new network with Caffe's Xavier initialisation: weights uniform in ±sqrt(3 / fan-in),
-    /// biases 0, as are the weights that end a residual block.
+    /// biases 0, as are the weights that end a residual block; the gains of a normalisation 1, or those
+    /// 0 where it ends a residual block.
     ///
     /// Weights are drawn in f64 in the order of [`Network::parameters`], 64 bits each, so that the
     /// same `rng` gives the same network in f32 and f64 but for rounding.

@@ -20,17 +20,39 @@ pub enum Role {
     Weight,
     /// Is added to the layer's sum.
     Bias,
+    /// Multiplies what a normalisation gives; begins at 1, or at 0 where a residual block ends.
+    Gain,
+    /// Is added to what a normalisation gives.
+    Shift,
+}
+
+impl Role {
+    /// Of the parameter called `name`.
+    fn of(name: &str) -> Self {
+        let layer = name.strip_suffix(".bias");
+        let norm = layer.or(name.strip_suffix(".weight"));
+        match (
+            layer.is_some(),
+            norm.is_some_and(|norm| norm.ends_with("_norm")),
+        ) {
+            (false, false) => Self::Weight,
+            (true, false) => Self::Bias,
+            (false, true) => Self::Gain,
+            (true, true) => Self::Shift,
+        }
+    }
 }
 
 /// One trained tensor. Clones share its values.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// The layer, then `.weight` or `.bias`. Caffe's names where there is one (`conv1`, `conv2`, `ip1`,
-    /// `ip2`, …, `feat`), and `stage1.conv`, `stage1.residual1`, `stage1.residual2`, ….
+    /// `ip2`, …, `feat`), and `stage1.conv`, `stage1.residual1`, `stage1.residual2`, …; a normalisation is
+    /// called after the layer before it, such as `conv1_norm`.
     pub name: String,
-    /// Weight or bias.
+    /// Weight or bias, or those of a normalisation.
     pub role: Role,
-    /// The values, in PyTorch's shape: (O, C, k, k), (outputs, inputs) or (outputs,).
+    /// The values, in PyTorch's shape: (O, C, k, k), (outputs, inputs), (outputs,) or (channels,).
     pub var: Var,
 }
 
@@ -46,10 +68,7 @@ impl Planned {
     /// The parameter, with `values` of its shape.
     pub fn with(self, values: &Tensor) -> Result<Parameter> {
         Ok(Parameter {
-            role: match self.name.ends_with(".bias") {
-                true => Role::Bias,
-                false => Role::Weight,
-            },
+            role: Role::of(&self.name),
             var: Var::from_tensor(values)?,
             name: self.name,
         })

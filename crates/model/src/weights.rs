@@ -87,8 +87,7 @@ impl ModelFile {
             ("format_version", FORMAT_VERSION.into()),
             ("producer", "siamese network in Rust, on candle".into()),
             ("version", self.version.clone()),
-            // Older files, which have no such key, keep their bytes.
-            ("net", json(c).replace(r#","normalised":false"#, "")),
+            ("net", net(c)),
             ("input", json(&c.input)),
             ("embedding", json(&c.embedding)),
             ("normalisation", json(&self.preprocessing)),
@@ -129,6 +128,13 @@ impl ModelFile {
         file.validate()?;
         Ok(file)
     }
+}
+
+/// Without the keys that say nothing: files from before there were such keys keep their bytes.
+fn net(config: &NetworkConfig) -> String {
+    let idle = [r#","norm":"none""#, r#","normalised":false"#];
+    idle.iter()
+        .fold(json(config), |net, idle| net.replace(idle, ""))
 }
 
 fn json<T: Serialize>(value: &T) -> String {

@@ -3,8 +3,9 @@
 mod gradient;
 
 use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::Module;
 use gradient::worst_difference;
-use model::{Activation, Hidden, Network, NetworkConfig, Parameter, Role};
+use model::{Activation, Hidden, Network, NetworkConfig, Norm, Parameter, Role, Trunk};
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -25,9 +26,23 @@ fn resnet() -> NetworkConfig {
     }
 }
 
-fn configs() -> [NetworkConfig; 3] {
-    let [caffe, relu] = lenets();
-    [caffe, relu, resnet()]
+/// Every trunk, with groups of more than one channel.
+fn normed() -> [NetworkConfig; 3] {
+    let group = |trunk, channels: &[usize]| NetworkConfig {
+        norm: Norm::Group,
+        channels: channels.to_vec(),
+        ..NetworkConfig::of(trunk, 2)
+    };
+    [
+        group(Trunk::Lenet, &[4 * 5, 3 * 7]),
+        group(Trunk::SmallResnet, &[16, 12]),
+        group(Trunk::Conv4, &[16, 12, 10]),
+    ]
+}
+
+fn configs() -> Vec<NetworkConfig> {
+    let plain = lenets().into_iter().chain([resnet()]);
+    plain.chain(normed()).collect()
 }
 
 /// Images as MNIST's after normalisation: strokes in the middle of a background that is the same
@@ -49,7 +64,8 @@ fn digits(n: usize, dtype: DType) -> Tensor {
 fn with_random_biases(config: NetworkConfig) -> Network {
     let mut rng = rng();
     let net = Network::new(config, DType::F64, CPU, &mut rng).unwrap();
-    let zero = |p: &Parameter| p.role == Role::Bias || p.name.contains("residual2");
+    let zero =
+        |p: &Parameter| matches!(p.role, Role::Bias | Role::Shift) || p.name.contains("residual2");
     for p in net.parameters().iter().filter(|p| zero(p)) {
         let values = (0..p.var.elem_count()).map(|_| rng.random_range(-0.1..0.1));
         let values = Tensor::from_vec(values.collect::<Vec<f64>>(), p.var.shape(), CPU);
@@ -157,6 +173,125 @@ fn a_residual_networks_embeddings_are_those_of_candles_layers() {
     let difference = (net.forward(&images).unwrap() - &x).unwrap().abs().unwrap();
     let worst = difference.max_all().unwrap().to_scalar::<f64>().unwrap();
     assert!(worst < 1e-12, "{worst:e}");
+}
+
+/// Layers of candle's own in NCHW, with a network's parameters in turn.
+struct Stock<'a>(std::slice::ChunksExact<'a, Parameter>);
+
+impl Stock<'_> {
+    fn conv(&mut self, x: &Tensor, padding: usize) -> Tensor {
+        let layer = self.0.next().unwrap();
+        let bias = layer[1].var.reshape((1, (), 1, 1)).unwrap();
+        let sums = x.conv2d(&layer[0].var, padding, 1, 1, 1).unwrap();
+        sums.broadcast_add(&bias).unwrap()
+    }
+
+    fn norm(&mut self, x: &Tensor, groups: usize) -> Tensor {
+        let layer = self.0.next().unwrap();
+        assert_eq!([layer[0].role, layer[1].role], [Role::Gain, Role::Shift]);
+        let [gain, bias] = [0, 1].map(|i| layer[i].var.as_tensor().clone());
+        let channels = x.dim(1).unwrap();
+        let norm = candle_nn::GroupNorm::new(gain, bias, channels, groups, 1e-5).unwrap();
+        norm.forward(x).unwrap()
+    }
+
+    /// Convolution, pool, normalisation, activation.
+    fn halve(&mut self, x: &Tensor, padding: usize, groups: usize) -> Tensor {
+        let x = self.conv(x, padding).max_pool2d(2).unwrap();
+        self.norm(&x, groups).relu().unwrap()
+    }
+
+    fn lenet(&mut self, x: &Tensor) -> Tensor {
+        let x = self.halve(x, 0, 5);
+        self.halve(&x, 0, 7).flatten_from(1).unwrap()
+    }
+
+    fn resnet(&mut self, x: &Tensor) -> Tensor {
+        let mut x = x.clone();
+        for groups in [8, 6] {
+            x = self.halve(&x, 1, groups);
+            let residual = self.conv(&x, 1);
+            let residual = self.norm(&residual, groups).relu().unwrap();
+            let residual = self.conv(&residual, 1);
+            let residual = self.norm(&residual, groups);
+            x = (x + residual).unwrap().relu().unwrap();
+        }
+        x.mean((2, 3)).unwrap()
+    }
+
+    fn conv4(&mut self, x: &Tensor) -> Tensor {
+        let groups = [8, 6, 5].into_iter();
+        let x = groups.fold(x.clone(), |x, groups| self.halve(&x, 1, groups));
+        x.flatten_from(1).unwrap()
+    }
+
+    /// The fully connected layers that are left.
+    fn head(self, mut x: Tensor) -> Tensor {
+        let mut layers = self.0.peekable();
+        while let Some(layer) = layers.next() {
+            let sums = x.matmul(&layer[0].var.t().unwrap()).unwrap();
+            x = sums.broadcast_add(&layer[1].var).unwrap();
+            if layers.peek().is_some() {
+                x = x.relu().unwrap();
+            }
+        }
+        x
+    }
+}
+
+#[test]
+fn normalised_networks_are_those_of_candles_layers() {
+    type Forward = fn(&mut Stock, &Tensor) -> Tensor;
+    let forwards: [Forward; 3] = [|s, x| s.lenet(x), |s, x| s.resnet(x), |s, x| s.conv4(x)];
+    for (config, forward) in normed().into_iter().zip(forwards) {
+        let net = with_random_biases(config.clone());
+        let images = digits(3, DType::F64);
+        let mut stock = Stock(net.parameters().chunks_exact(2));
+        let features = forward(&mut stock, &images);
+        let expected = stock.head(features);
+        let difference = (net.forward(&images).unwrap() - &expected).unwrap();
+        let worst = difference.abs().unwrap().max_all().unwrap();
+        let worst = worst.to_scalar::<f64>().unwrap();
+        assert!(worst < 1e-12, "{config:?}: {worst:e}");
+    }
+}
+
+#[test]
+fn a_norm_is_called_after_its_convolution_and_begins_as_the_identity() {
+    let [lenet, resnet, conv4] = normed();
+    for (config, expected) in [
+        (lenet, "conv1 conv1_norm conv2 conv2_norm ip1 ip2 feat"),
+        (
+            resnet,
+            "stage1.conv stage1.conv_norm stage1.residual1 stage1.residual1_norm \
+             stage1.residual2 stage1.residual2_norm stage2.conv stage2.conv_norm \
+             stage2.residual1 stage2.residual1_norm stage2.residual2 stage2.residual2_norm \
+             ip1 feat",
+        ),
+        (
+            conv4,
+            "conv1 conv1_norm conv2 conv2_norm conv3 conv3_norm feat",
+        ),
+    ] {
+        let net = Network::new(config, DType::F32, CPU, &mut rng()).unwrap();
+        let names: Vec<&str> = net.parameters().iter().map(|p| p.name.as_str()).collect();
+        let layers = expected.split_whitespace();
+        let expected: Vec<String> = layers
+            .flat_map(|layer| [format!("{layer}.weight"), format!("{layer}.bias")])
+            .collect();
+        assert_eq!(names, expected);
+        for p in net.parameters() {
+            let values = p.var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let all = |value: f32| values.iter().all(|&v| v == value);
+            match p.role {
+                // A residual block ends with 0.
+                Role::Gain if p.name.contains("residual2") => assert!(all(0.0), "{}", p.name),
+                Role::Gain => assert!(all(1.0), "{}", p.name),
+                Role::Bias | Role::Shift => assert!(all(0.0), "{}", p.name),
+                Role::Weight => assert!(values.iter().all(|&v| v != 0.0), "{}", p.name),
+            }
+        }
+    }
 }
 
 /// And so does not depend on what else is in the batch.
@@ -318,6 +453,7 @@ fn images_of_another_shape_are_refused() {
 #[test]
 fn a_configuration_that_is_no_network_is_refused_by_field() {
     let relu = || NetworkConfig::relu(2);
+    let conv4 = || NetworkConfig::conv4(2);
     let hidden = |units| Hidden {
         units,
         activation: Activation::Relu,
@@ -332,6 +468,11 @@ fn a_configuration_that_is_no_network_is_refused_by_field() {
         (NetworkConfig { embedding: 0, ..relu() }, "embedding is [0]"),
         (NetworkConfig { embedding: usize::MAX, ..relu() }, "every size must be from 1 to 65536"),
         (NetworkConfig { channels: vec![1, usize::MAX], ..relu() }, "channels is [1, 18446744073709551615]"),
+        (NetworkConfig { norm: Norm::Group, channels: vec![32, 6], input: [1, 16, 16], ..relu() }, "norm is group: 6 channels"),
+        (NetworkConfig { input: [1, 15, 28], ..conv4() }, "input is 15×28: 4 blocks, each with a 2×2 pool, need at least 16×16"),
+        (NetworkConfig { channels: vec![64; 9], ..conv4() }, "channels has 9 blocks; conv4 has 1 to 8"),
+        (NetworkConfig { channels: vec![], ..conv4() }, "channels has 0 blocks; conv4 has 1 to 8"),
+        (NetworkConfig { channels: vec![64, 64, 64, 8], ..conv4() }, "norm is group: 8 channels on a single pixel"),
         (NetworkConfig { hidden: vec![hidden(1 << 16); 2], ..relu() }, "ip2 would have [65536, 65536] weights"),
     ];
     for (config, message) in cases {

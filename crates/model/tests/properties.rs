@@ -1,7 +1,7 @@
 //! Whatever bytes a model file holds, it is read as it says or refused with a typed error.
 
 use candle_core::{DType, Device};
-use model::{Activation, ModelFile, Network, NetworkConfig, Preprocessing, Trunk, weights};
+use model::{Activation, ModelFile, Network, NetworkConfig, Norm, Preprocessing, Trunk, weights};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -15,6 +15,7 @@ fn stored() -> Vec<u8> {
         input: [1, 16, 16],
         channels: vec![1, 1],
         conv_activation: Activation::Relu,
+        norm: Norm::None,
         hidden: Vec::new(),
         embedding: 1,
         normalised: false,

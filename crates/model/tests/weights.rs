@@ -97,6 +97,36 @@ fn what_is_stored_comes_back_bit_for_bit() {
     }
 }
 
+/// So that files from before there were such keys keep their bytes.
+#[test]
+fn keys_of_the_network_that_say_nothing_are_left_out() {
+    let net_of = |config: NetworkConfig| {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let net = Network::new(config.clone(), DType::F32, CPU, &mut rng).unwrap();
+        let bytes = weights::to_bytes(&net, &ModelFile { config, ..file() }).unwrap();
+        let (back, file) = weights::from_bytes(&bytes, CPU).unwrap();
+        assert_eq!((back.config(), &file.config), (net.config(), net.config()));
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        header.metadata().clone().unwrap()["net"].clone()
+    };
+    assert_eq!(
+        net_of(NetworkConfig {
+            channels: vec![2, 3],
+            hidden: vec![],
+            ..NetworkConfig::relu(1)
+        }),
+        r#"{"trunk":"lenet","input":[1,28,28],"channels":[2,3],"conv_activation":"relu","hidden":[],"embedding":1}"#
+    );
+    assert_eq!(
+        net_of(NetworkConfig {
+            channels: vec![2, 3],
+            normalised: true,
+            ..NetworkConfig::conv4(1)
+        }),
+        r#"{"trunk":"conv4","input":[1,28,28],"channels":[2,3],"conv_activation":"relu","norm":"group","hidden":[],"embedding":1,"normalised":true}"#
+    );
+}
+
 #[test]
 fn every_threshold_and_normalisation_comes_back_exactly() {
     use rand::Rng;

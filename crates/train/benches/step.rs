@@ -115,8 +115,8 @@ fn check(
     let gradients = expected.backward()?;
     for (parameter, start) in trainer.net().parameters().iter().zip(vars) {
         let rate = match parameter.role {
-            Role::Weight => RATE,
-            Role::Bias => 2.0 * RATE,
+            Role::Weight | Role::Gain => RATE,
+            Role::Bias | Role::Shift => 2.0 * RATE,
         };
         let moved = ((start.as_tensor() - parameter.var.as_tensor())? / rate)?;
         let gradient = gradients.get(start).expect("every parameter is trained");

@@ -7,6 +7,7 @@ pub mod conv_pool;
 mod cpu_op;
 mod linear;
 mod matrix;
+mod norm;
 
 use candle_nn::Init;
 
@@ -14,6 +15,7 @@ pub use activation::Activation;
 pub use conv::Conv;
 pub use conv_pool::ConvPool;
 pub use linear::Linear;
+pub use norm::GroupNorm;
 
 /// The initialisation that Caffe calls Xavier: uniform in ±√(3 / fan-in).
 pub fn xavier(fan_in: usize) -> Init {
@@ -26,3 +28,6 @@ pub fn xavier(fan_in: usize) -> Init {
 
 /// The initialisation of biases.
 pub const ZERO: Init = Init::Const(0.0);
+
+/// The initialisation of a normalisation's gain.
+pub const ONE: Init = Init::Const(1.0);

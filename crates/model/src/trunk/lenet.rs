@@ -4,35 +4,44 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Module, VarBuilder};
 
 use super::Definition;
-use crate::layers::ConvPool;
-use crate::{Activation, ModelError};
+use super::norm::Normed;
+use crate::layers::{ConvPool, ONE};
+use crate::{Activation, ModelError, Norm};
 
 /// Side of the kernels.
 const KERNEL: usize = 5;
 
-/// LeNet's two 5×5 convolutions, each with a 2×2 max-pool: images (N, C, H, W) to features
-/// (N, O·h·w), where h and w are what is left of H and W.
+/// LeNet's two 5×5 convolutions, each with a 2×2 max-pool and perhaps a normalisation: images
+/// (N, C, H, W) to features (N, O·h·w), where h and w are what is left of H and W.
 #[derive(Clone, Debug)]
 pub struct LeNet {
-    conv1: ConvPool,
-    conv2: ConvPool,
+    conv1: Normed<ConvPool>,
+    conv2: Normed<ConvPool>,
 }
 
 impl LeNet {
-    /// The parameters are `conv1` and `conv2`, of `filters` filters each, over `channels` channels.
+    /// The parameters are `conv1` and `conv2`, of `filters` filters each, over `channels` channels, each
+    /// followed by that of its `norm`, such as `conv1_norm`.
     ///
     /// # Errors
     /// Those of `vb`.
     pub fn new(
         channels: usize,
         filters: [usize; 2],
+        norm: Norm,
         activation: Activation,
         vb: VarBuilder,
     ) -> Result<Self> {
         let [first, second] = filters;
+        let layer = |channels, filters, name| {
+            let finish = (norm, activation);
+            Normed::new(finish, filters, ONE, name, &vb, |activation, vb| {
+                ConvPool::new(channels, filters, KERNEL, activation, vb)
+            })
+        };
         Ok(Self {
-            conv1: ConvPool::new(channels, first, KERNEL, activation, vb.pp("conv1"))?,
-            conv2: ConvPool::new(first, second, KERNEL, activation, vb.pp("conv2"))?,
+            conv1: layer(channels, first, "conv1")?,
+            conv2: layer(first, second, "conv2")?,
         })
     }
 }
@@ -50,10 +59,11 @@ impl Module for LeNet {
 pub(super) const DEFINITION: Definition = Definition {
     layer: "conv",
     channels: &[32, 64],
+    norm: Norm::None,
     hidden: &[256, 256],
     build: |config, vb| {
         let [channels, height, width] = config.input;
-        let filters = config.channels[..].try_into().map_err(|_| {
+        let filters: [usize; 2] = config.channels[..].try_into().map_err(|_| {
             let problem = format!("is {:?}: LeNet has two convolutions", config.channels);
             ModelError::config("channels", problem)
         })?;
@@ -66,7 +76,11 @@ pub(super) const DEFINITION: Definition = Definition {
             );
             return Err(ModelError::config("input", problem));
         }
-        let trunk = LeNet::new(channels, filters, config.conv_activation, vb)?;
+        config
+            .norm
+            .check(filters[0], after(height) * after(width))?;
+        config.norm.check(filters[1], places)?;
+        let trunk = LeNet::new(channels, filters, config.norm, config.conv_activation, vb)?;
         Ok((Arc::new(trunk), places * filters[1]))
     },
 };

@@ -1,7 +1,10 @@
 //! What comes before the fully connected layers, a file each. A new trunk is a file with its module and
 //! its [`Definition`], a variant of [`Trunk`] and an arm in [`Trunk::definition`].
 
+mod conv4;
+mod halving;
 mod lenet;
+mod norm;
 mod small_resnet;
 
 use std::fmt::Debug;
@@ -12,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Activation, Hidden, NetworkConfig, Result};
 
+pub use conv4::Conv4;
 pub use lenet::LeNet;
+pub use norm::Norm;
 pub use small_resnet::SmallResnet;
 
 /// What comes before the fully connected layers.
@@ -24,6 +29,8 @@ pub enum Trunk {
     Lenet,
     /// [`SmallResnet`].
     SmallResnet,
+    /// [`Conv4`].
+    Conv4,
 }
 
 /// A trunk: images (N, C, H, W) to features (N, F).
@@ -40,6 +47,8 @@ pub(crate) struct Definition {
     pub layer: &'static str,
     /// Filters, where nothing else is said.
     pub channels: &'static [usize],
+    /// What its convolutions are normalised by, where nothing else is said.
+    pub norm: Norm,
     /// Units of the fully connected layers behind it, where nothing else is said.
     pub hidden: &'static [usize],
     /// Checks a configuration and makes its trunk; and how many features that makes of an image.
@@ -51,6 +60,7 @@ impl Trunk {
         match self {
             Self::Lenet => lenet::DEFINITION,
             Self::SmallResnet => small_resnet::DEFINITION,
+            Self::Conv4 => conv4::DEFINITION,
         }
     }
 
@@ -62,6 +72,11 @@ impl Trunk {
     /// The filters of its layers, where nothing else is said.
     pub fn default_channels(self) -> Vec<usize> {
         self.definition().channels.to_vec()
+    }
+
+    /// What its convolutions are normalised by, where nothing else is said.
+    pub fn default_norm(self) -> Norm {
+        self.definition().norm
     }
 
     /// The fully connected layers behind it, where nothing else is said.

@@ -169,6 +169,7 @@ impl Layers {
         let trunk: Trunk = self.asked("net", "trunk").unwrap_or_default();
         if trunk != Trunk::default() {
             set("net", "channels", value(trunk.default_channels()));
+            set("net", "norm", value(trunk.default_norm()));
             set("net", "hidden", value(trunk.default_hidden()));
         }
         let held_out: Vec<String> = self.asked("data", "hold_out_classes").unwrap_or_default();

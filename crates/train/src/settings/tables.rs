@@ -5,7 +5,7 @@
 use data::{Edge, Pairing, Source, SplitBy, Store, TransformConfig};
 use loss_kernel::{InBatchReduction, Margin, Variant};
 use metrics::OperatingPoint;
-use model::{Activation, Hidden, NetworkConfig, Trunk};
+use model::{Activation, Hidden, NetworkConfig, Norm, Trunk};
 use toml::Value;
 
 use super::declare::{
@@ -214,19 +214,23 @@ settings! {
 
 settings! {
     for NetworkConfig {
-        /// Convolutional layers of the network: `lenet`, or `small-resnet`, which is deeper, for
-        /// photographs and other pictures with more to them than strokes
+        /// Convolutional layers of the network: `lenet`; `small-resnet`, which is deeper, for
+        /// photographs and other pictures with more to them than strokes; or `conv4`, four small
+        /// convolutions, for many classes of few images each
         trunk: Trunk ["--trunk NAME";] = Trunk::Lenet;
         /// Size of an input image: channels (1 or 3), height and width, such as 1x28x28; the
         /// pictures of a folder are scaled to it
         input: [usize; 3] ["--input CxHxW" => input;] = NetworkConfig::relu(2).input, Folder = [3, 64, 64];
         /// Filters of the trunk's convolutions: both of LeNet's, or one number per stage of a
-        /// residual network
+        /// residual network or per block of `conv4`
         channels: Vec<usize> = NetworkConfig::relu(2).channels,
             Caffe = NetworkConfig::caffe(2).channels;
         /// Activation after each convolution: `relu` or `linear`
         conv_activation: Activation = NetworkConfig::relu(2).conv_activation,
             Caffe = NetworkConfig::caffe(2).conv_activation;
+        /// Normalise what each convolution gives, before the activation: `none`, or `group` (over
+        /// groups of channels, each image by itself; the default of `conv4`)
+        norm: Norm ["--norm NAME";] = Norm::None;
         /// Fully connected layers between the trunk and the embedding
         hidden: Vec<Hidden> = NetworkConfig::relu(2).hidden,
             Caffe = NetworkConfig::caffe(2).hidden;

@@ -14,6 +14,9 @@ use crate::settings::{OptimiserConfig, Rule};
 struct Slot {
     parameter: Parameter,
     rate: f64,
+    /// The configuration's, or 0 for the gains and biases of a normalisation: the next layer takes back
+    /// what their scale loses.
+    weight_decay: f64,
     /// (1, n) for SGD, the momentum; (2, n) for AdamW, the moments; n values in the parameter.
     memory: Tensor,
 }
@@ -36,8 +39,12 @@ impl Optimiser {
             let var = &parameter.var;
             Ok(Slot {
                 rate: match parameter.role {
-                    Role::Weight => 1.0,
-                    Role::Bias => config.bias_rate,
+                    Role::Weight | Role::Gain => 1.0,
+                    Role::Bias | Role::Shift => config.bias_rate,
+                },
+                weight_decay: match parameter.role {
+                    Role::Weight | Role::Bias => config.weight_decay,
+                    Role::Gain | Role::Shift => 0.0,
                 },
                 memory: Tensor::zeros((rows, var.elem_count()), var.dtype(), var.device())?,
                 parameter: parameter.clone(),
@@ -77,7 +84,10 @@ impl Optimiser {
                 .with_context(|| format!("the loss does not depend on {name}"))?
                 .contiguous()?;
             let update = Update {
-                config: self.config,
+                config: OptimiserConfig {
+                    weight_decay: slot.weight_decay,
+                    ..self.config
+                },
                 rate: rate * slot.rate,
                 count: self.steps,
             };
@@ -376,6 +386,21 @@ mod tests {
             ..sgd()
         };
         close(&descend(config, Role::Weight, &[0.1]), &[1.7, -0.85]);
+    }
+
+    #[test]
+    fn a_normalisation_does_not_decay() {
+        for rule in [Rule::Sgd, Rule::AdamW] {
+            let decay = |weight_decay| OptimiserConfig {
+                rule,
+                weight_decay,
+                ..sgd()
+            };
+            for (role, as_if) in [(Role::Gain, Role::Weight), (Role::Shift, Role::Bias)] {
+                let found = descend(decay(0.5), role, &[0.1, 0.1]);
+                close(&found, &descend(decay(0.0), as_if, &[0.1, 0.1]));
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,506 @@
+//! Group normalisation (Wu and He 2018) with its activation, as one candle op with its own backward.
+//!
+//! The channels of an image fall into G groups of neighbours. With the mean and the variance over all
+//! places and all channels of a group:
+//!
+//! ```text
+//! result[y, x, c] = activation( gain[c] · (image[y, x, c] − mean) / √(variance + 1e-5) + bias[c] )
+//! ```
+//!
+//! Each image is normalised by itself, so that an embedding never depends on the other images of its
+//! batch. Each pass over an image goes from place to place, all channels at once, and its sums are f64,
+//! one for each channel. candle's own layer takes a dozen passes over the whole batch.
+
+use std::sync::OnceLock;
+
+use candle_core::{Result, Shape, Tensor, bail};
+use candle_nn::{GroupNorm as Stock, Init, Module, VarBuilder};
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::conv_pool::Buffered;
+use super::cpu_op::{Layer, add_to, apply};
+use super::{Activation, ZERO};
+
+/// Keeps a group whose values are all the same from a division by 0; PyTorch's default.
+const EPSILON: f64 = 1e-5;
+
+/// A group normalisation and its activation: (N, H, W, C) to (N, H, W, C).
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: usize,
+    activation: Activation,
+}
+
+impl GroupNorm {
+    /// `groups` groups of `channels` channels; one group is a layer normalisation. The gain, `weight`
+    /// (C,), begins as `gain` says, and `bias` (C,) at 0.
+    ///
+    /// # Errors
+    /// Where `groups` does not divide `channels`, and those of `vb`.
+    pub fn new(
+        channels: usize,
+        groups: usize,
+        activation: Activation,
+        gain: Init,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        check(channels, groups)?;
+        Ok(Self {
+            weight: vb.get_with_hints(channels, "weight", gain)?,
+            bias: vb.get_with_hints(channels, "bias", ZERO)?,
+            groups,
+            activation,
+        })
+    }
+}
+
+impl Module for GroupNorm {
+    /// On the CPU result and gradients have the same bits for any number of rayon threads.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (images, height, width, channels) = x.dims4()?;
+        check(channels, self.groups)?;
+        for (what, found) in [("gains", &self.weight), ("biases", &self.bias)] {
+            if found.dims() != [channels] {
+                let found = found.dims();
+                bail!("group norm: {what} of {found:?} for images of {channels} channels");
+            }
+        }
+        if height * width == 0 {
+            bail!("group norm: images of {height}×{width}");
+        }
+        if !x.device().is_cpu() {
+            return self.composed(x);
+        }
+        let op = NormOp {
+            images,
+            height,
+            width,
+            channels,
+            groups: self.groups,
+            activation: self.activation,
+            moments: OnceLock::new(),
+        };
+        apply(op, x, &self.weight, &self.bias)
+    }
+}
+
+impl GroupNorm {
+    /// The layer of candle's own ops, for any device; what a GPU runs.
+    fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let (weight, bias, channels) = (&self.weight, &self.bias, x.dim(3)?);
+        let norm = Stock::new(weight.clone(), bias.clone(), channels, self.groups, EPSILON)?;
+        let normalised = norm.forward(&x.permute((0, 3, 1, 2))?.contiguous()?)?;
+        self.activation.forward(&normalised.permute((0, 2, 3, 1))?)
+    }
+}
+
+fn check(channels: usize, groups: usize) -> Result<()> {
+    if channels == 0 || groups == 0 || !channels.is_multiple_of(groups) {
+        bail!("group norm: {channels} channels do not fall into {groups} groups");
+    }
+    Ok(())
+}
+
+/// One forward of the layer. It keeps the moments for the backward of that forward.
+struct NormOp {
+    images: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    groups: usize,
+    activation: Activation,
+    moments: OnceLock<Vec<Moments>>,
+}
+
+/// Of one group of one image.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    mean: f64,
+    /// 1 / √(variance + epsilon).
+    scale: f64,
+}
+
+/// The sums of two quantities over all places, for each channel.
+struct Sums {
+    first: Vec<f64>,
+    second: Vec<f64>,
+}
+
+impl NormOp {
+    /// Numbers of one image.
+    fn image(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Channels of a group.
+    fn group(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Numbers of a group.
+    fn count(&self) -> f64 {
+        (self.image() / self.groups) as f64
+    }
+
+    fn no_sums(&self) -> Sums {
+        Sums {
+            first: vec![0.0; self.channels],
+            second: vec![0.0; self.channels],
+        }
+    }
+
+    /// A number for each channel, of its number and its group's moments.
+    fn by_channel<T: Buffered>(
+        &self,
+        moments: &[Moments],
+        number: impl Fn(usize, Moments) -> f64,
+    ) -> Vec<T> {
+        let channels = 0..self.channels;
+        let number = |c| T::from_f64(number(c, moments[c / self.group()]));
+        channels.map(number).collect()
+    }
+
+    /// A sum over the channels of each group.
+    fn by_group(&self, of_channel: impl Fn(usize) -> f64) -> impl Iterator<Item = f64> {
+        let group = self.group();
+        let of_group = move |g| (g * group..(g + 1) * group).map(&of_channel).sum();
+        (0..self.groups).map(of_group)
+    }
+
+    /// The moments of each group. Sums are of the differences to the group's first number: squares of
+    /// the numbers themselves would lose digits where these are far from 0.
+    #[inline(always)]
+    fn moments<T: Buffered>(&self, image: &[T], moments: &mut [Moments]) {
+        let first = |c: usize| image[c / self.group() * self.group()].to_f64();
+        let firsts: Vec<f64> = (0..self.channels).map(first).collect();
+        let mut sums = self.no_sums();
+        for row in image.chunks_exact(self.channels) {
+            let sums = sums.first.iter_mut().zip(&mut sums.second);
+            for ((x, first), (sum, squares)) in row.iter().zip(&firsts).zip(sums) {
+                let difference = x.to_f64() - first;
+                *sum += difference;
+                *squares += difference * difference;
+            }
+        }
+        let means = self.by_group(|c| sums.first[c] / self.count());
+        let squares = self.by_group(|c| sums.second[c] / self.count());
+        let firsts = firsts.iter().step_by(self.group());
+        for (((mean, squares), first), moments) in means.zip(squares).zip(firsts).zip(moments) {
+            // Not `max`, which would turn NaN into 0.
+            let variance = squares - mean * mean;
+            let variance = if variance < 0.0 { 0.0 } else { variance };
+            *moments = Moments {
+                mean: first + mean,
+                scale: 1.0 / (variance + EPSILON).sqrt(),
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn normalise<T: Buffered>(
+        &self,
+        [image, gain, bias]: [&[T]; 3],
+        moments: &mut [Moments],
+        result: &mut [T],
+    ) {
+        self.moments(image, moments);
+        let mean: Vec<T> = self.by_channel(moments, |_, m| m.mean);
+        let scale: Vec<T> = self.by_channel(moments, |c, m| gain[c].to_f64() * m.scale);
+        let relu = self.activation == Activation::Relu;
+        let (zero, rows) = (T::zero(), image.chunks_exact(self.channels));
+        for (row, result) in rows.zip(result.chunks_exact_mut(self.channels)) {
+            let layer = mean.iter().zip(&scale).zip(bias);
+            for ((&x, result), ((&mean, &scale), &bias)) in row.iter().zip(result).zip(layer) {
+                let y = (x - mean) * scale + bias;
+                // Not `max`, which would turn NaN into 0.
+                *result = if relu & (y <= zero) { zero } else { y };
+            }
+        }
+    }
+
+    /// The gradient of an image, into `of_image`, and the sums of gradient and of gradient times
+    /// normalised number over its places: the image's share in the gradients of biases and gains.
+    ///
+    /// With ĝ = gain · gradient, and means over the group: (ĝ − mean(ĝ) − x̂ · mean(ĝ · x̂)) · scale.
+    #[inline(always)]
+    fn of_image<T: Buffered>(
+        &self,
+        [image, gain, result, gradient]: [&[T]; 4],
+        moments: &[Moments],
+        of_image: Option<&mut [T]>,
+    ) -> Sums {
+        let channels = self.channels;
+        let linear = self.activation == Activation::Linear;
+        let zero = T::zero();
+        let mean: Vec<T> = self.by_channel(moments, |_, m| m.mean);
+        let mut sums = self.no_sums();
+        let rows = image
+            .chunks_exact(channels)
+            .zip(result.chunks_exact(channels));
+        for ((row, result), gradient) in rows.zip(gradient.chunks_exact(channels)) {
+            let inputs = row.iter().zip(result).zip(gradient).zip(&mean);
+            let sums = sums.first.iter_mut().zip(&mut sums.second);
+            for ((((&x, &y), &g), &mean), (sum, product)) in inputs.zip(sums) {
+                let g = if linear | (y > zero) { g } else { zero };
+                *sum += g.to_f64();
+                *product += (g * (x - mean)).to_f64();
+            }
+        }
+        for (c, product) in sums.second.iter_mut().enumerate() {
+            *product *= moments[c / self.group()].scale;
+        }
+        let Some(of_image) = of_image else {
+            return sums;
+        };
+        let gain: Vec<f64> = gain.iter().map(|gain| gain.to_f64()).collect();
+        let means = self.by_group(|c| gain[c] * sums.first[c] / self.count());
+        let means: Vec<f64> = means.collect();
+        let slopes = self.by_group(|c| gain[c] * sums.second[c] / self.count());
+        let slopes: Vec<f64> = slopes.collect();
+        let scale: Vec<T> = self.by_channel(moments, |c, m| gain[c] * m.scale);
+        let shift: Vec<T> = self.by_channel(moments, |c, m| means[c / self.group()] * m.scale);
+        let slope = |c: usize, m: Moments| slopes[c / self.group()] * m.scale * m.scale;
+        let slope: Vec<T> = self.by_channel(moments, slope);
+        let rows = image
+            .chunks_exact(channels)
+            .zip(result.chunks_exact(channels));
+        let rows = rows.zip(gradient.chunks_exact(channels));
+        for (((row, result), gradient), to) in rows.zip(of_image.chunks_exact_mut(channels)) {
+            let inputs = row.iter().zip(result).zip(gradient).zip(to);
+            let layer = mean.iter().zip(&scale).zip(&shift).zip(&slope);
+            for ((((&x, &y), &g), to), (((&mean, &scale), &shift), &slope)) in inputs.zip(layer) {
+                let g = if linear | (y > zero) { g } else { zero };
+                *to = g * scale - shift - (x - mean) * slope;
+            }
+        }
+        sums
+    }
+}
+
+impl Layer for NormOp {
+    const NAME: &str = "group-norm";
+
+    fn forward<T: Buffered>(&self, [x, gain, bias]: [&[T]; 3]) -> (Vec<T>, Shape) {
+        let arch = Arch::new();
+        let mut results = vec![T::zero(); x.len()];
+        let mut moments = vec![Moments::default(); self.images * self.groups];
+        (
+            x.par_chunks_exact(self.image()),
+            results.par_chunks_exact_mut(self.image()),
+            moments.par_chunks_exact_mut(self.groups),
+        )
+            .into_par_iter()
+            .for_each(|(image, result, moments)| {
+                arch.dispatch(|| self.normalise([image, gain, bias], moments, result));
+            });
+        let first = self.moments.set(moments).is_ok();
+        assert!(first, "group norm: one op instance ran forward twice");
+        let shape = (self.images, self.height, self.width, self.channels);
+        (results, shape.into())
+    }
+
+    fn backward<T: Buffered>(
+        &self,
+        wanted: [bool; 3],
+        [x, gain, result, gradient]: [&[T]; 4],
+    ) -> [Option<Vec<T>>; 3] {
+        let (arch, moments) = (Arch::new(), self.moments.get());
+        let moments = moments.expect("a backward pass follows the forward pass");
+        let mut of_x = wanted[0].then(|| vec![T::zero(); x.len()]);
+        let of_images: Vec<Option<&mut [T]>> = match &mut of_x {
+            Some(of_x) => of_x.chunks_exact_mut(self.image()).map(Some).collect(),
+            None => (0..self.images).map(|_| None).collect(),
+        };
+        let sums: Vec<Sums> = (
+            x.par_chunks_exact(self.image()),
+            result.par_chunks_exact(self.image()),
+            gradient.par_chunks_exact(self.image()),
+            moments.par_chunks_exact(self.groups),
+            of_images,
+        )
+            .into_par_iter()
+            .map(|(image, result, gradient, moments, of_image)| {
+                let inputs = [image, gain, result, gradient];
+                arch.dispatch(|| self.of_image(inputs, moments, of_image))
+            })
+            .collect();
+        // In the order of the images, whatever the number of threads.
+        let mut total = self.no_sums();
+        for Sums { first, second } in &sums {
+            add_to(&mut total.first, first);
+            add_to(&mut total.second, second);
+        }
+        let gradient = |sums: Vec<f64>| sums.into_iter().map(T::from_f64).collect();
+        [
+            of_x,
+            wanted[1].then(|| gradient(total.second)),
+            wanted[2].then(|| gradient(total.first)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::cpu_op::checks::{assert_close, bits, random, result_and_gradients};
+    use candle_core::{DType, Device, Var};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn layer(groups: usize, activation: Activation, [gain, bias]: [&Tensor; 2]) -> GroupNorm {
+        GroupNorm {
+            weight: gain.clone(),
+            bias: bias.clone(),
+            groups,
+            activation,
+        }
+    }
+
+    /// x (n, height, width, channels), gain and bias (channels,).
+    fn inputs(sizes: [usize; 4], dtype: DType) -> [Var; 3] {
+        let rng = &mut ChaCha8Rng::seed_from_u64(5);
+        let channels = &sizes[3..];
+        [&sizes[..], channels, channels].map(|shape| random(shape, dtype, rng))
+    }
+
+    #[test]
+    fn result_and_gradients_are_those_of_candles_layer() {
+        for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F64, 1e-12)] {
+            for (sizes, groups) in [
+                ([2, 1, 3, 2], 1),
+                ([3, 5, 4, 6], 3),
+                ([17, 6, 6, 8], 8),
+                ([2, 4, 7, 40], 8),
+                ([1, 9, 9, 7], 1),
+            ] {
+                for activation in [Activation::Linear, Activation::Relu] {
+                    let vars = inputs(sizes, dtype);
+                    let [x, gain, bias] = vars.each_ref().map(|var| var.as_tensor());
+                    let layer = layer(groups, activation, [gain, bias]);
+                    let found = result_and_gradients(|| layer.forward(x), &vars);
+                    let expected = result_and_gradients(|| layer.composed(x), &vars);
+                    assert_close(&found, &expected, tolerance, (sizes, activation, dtype));
+                }
+            }
+        }
+    }
+
+    /// One group of the numbers 1, 2, 3 and 6: mean 3, variance 3.5.
+    #[test]
+    fn a_group_of_four_numbers_is_as_worked_out_by_hand() {
+        let cpu = &Device::Cpu;
+        let x = Tensor::new(&[1f64, 2.0, 3.0, 6.0], cpu).unwrap();
+        let x = x.reshape((1, 1, 2, 2)).unwrap();
+        let gain = Tensor::new(&[2f64, -1.0], cpu).unwrap();
+        let bias = Tensor::new(&[0.5f64, 0.0], cpu).unwrap();
+        let deviation = 3.50001f64.sqrt();
+        let sums = [
+            0.5 - 4.0 / deviation,
+            1.0 / deviation,
+            0.5,
+            -3.0 / deviation,
+        ];
+        for (activation, expected) in [
+            (Activation::Linear, sums),
+            (Activation::Relu, sums.map(|sum| sum.max(0.0))),
+        ] {
+            let y = layer(1, activation, [&gain, &bias]).forward(&x).unwrap();
+            let y = y.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            for (found, expected) in y.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-14, "{y:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        let vars = inputs([37, 8, 8, 24], DType::F32);
+        let [x, gain, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let layer = layer(8, Activation::Relu, [gain, bias]);
+                bits(&result_and_gradients(|| layer.forward(x), &vars))
+            })
+        };
+        let one = run(1);
+        for threads in [2, 3, 7] {
+            assert!(run(threads) == one, "{threads} threads");
+        }
+    }
+
+    /// Whatever the number, the sums leave no remainder of it.
+    #[test]
+    fn an_image_of_one_number_becomes_the_bias() {
+        for value in [0f32, 0.1, -3e7] {
+            let [_, gain, bias] = inputs([1, 1, 1, 6], DType::F32);
+            let x = Tensor::full(value, (2, 9, 9, 6), &Device::Cpu).unwrap();
+            let x = Var::from_tensor(&x).unwrap();
+            let layer = layer(2, Activation::Linear, [&gain, &bias]);
+            let y = layer.forward(&x).unwrap();
+            let expected = bias.broadcast_as(y.shape()).unwrap().contiguous().unwrap();
+            let all = result_and_gradients(|| layer.forward(&x), &[x.clone(), gain, bias]);
+            assert_eq!(bits(&[y]), bits(&[expected]), "{value}");
+            let all = bits(&all).concat();
+            assert!(all.iter().all(|&bits| f32::from_bits(bits).is_finite()));
+        }
+    }
+
+    /// 100,000 numbers about 10,000, of variance 1: in f32 their squares would swallow it.
+    #[test]
+    fn a_large_map_far_from_zero_keeps_its_digits() {
+        let n = 100_000;
+        let values = (0..n).map(|i| if i % 2 == 0 { 9999f32 } else { 10001.0 });
+        let x = Tensor::from_iter(values, &Device::Cpu).unwrap();
+        let x = x.reshape((1, 100, 1000, 1)).unwrap();
+        let one = Tensor::ones(1, DType::F32, &Device::Cpu).unwrap();
+        let zero = one.zeros_like().unwrap();
+        let y = layer(1, Activation::Linear, [&one, &zero])
+            .forward(&x)
+            .unwrap();
+        let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let expected = 1.0 / 1.00001f32.sqrt();
+        for (i, y) in y.iter().enumerate() {
+            let expected = if i % 2 == 0 { -expected } else { expected };
+            assert!((y - expected).abs() <= f32::EPSILON, "{i}: {y}");
+        }
+    }
+
+    #[test]
+    fn a_nan_shows_in_all_of_its_group_and_in_no_other() {
+        let [x, gain, bias] = inputs([2, 3, 3, 4], DType::F32);
+        let mut values = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        values[13] = f32::NAN;
+        let x = Tensor::from_vec(values, x.shape(), &Device::Cpu).unwrap();
+        let layer = layer(2, Activation::Relu, [&gain, &bias]);
+        let y = layer.forward(&x).unwrap();
+        let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (i, y) in y.iter().enumerate() {
+            // The first image's first group.
+            assert_eq!(y.is_nan(), i < 36 && i % 4 < 2, "{i}: {y}");
+        }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused() {
+        let vars = inputs([2, 4, 4, 6], DType::F32);
+        let [x, gain, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let error = |groups, x: &Tensor, gain: &Tensor, bias: &Tensor| {
+            let layer = layer(groups, Activation::Linear, [gain, bias]);
+            layer.forward(x).unwrap_err().to_string()
+        };
+        let short = gain.narrow(0, 0, 5).unwrap();
+        assert!(error(2, x, &short, bias).contains("gains of [5] for images of 6 channels"));
+        assert!(error(2, x, gain, &short).contains("biases of [5]"));
+        assert!(error(4, x, gain, bias).contains("6 channels do not fall into 4 groups"));
+        assert!(error(0, x, gain, bias).contains("into 0 groups"));
+        let empty = x.narrow(1, 0, 0).unwrap();
+        assert!(error(2, &empty, gain, bias).contains("images of 0×4"));
+        assert!(!error(2, bias, gain, bias).is_empty());
+        let wide = x.to_dtype(DType::F64).unwrap();
+        assert!(!error(2, &wide, gain, bias).is_empty());
+    }
+}

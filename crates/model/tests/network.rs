@@ -67,7 +67,9 @@ fn with_random_biases(config: NetworkConfig) -> Network {
     let zero =
         |p: &Parameter| matches!(p.role, Role::Bias | Role::Shift) || p.name.contains("residual2");
     for p in net.parameters().iter().filter(|p| zero(p)) {
-        let values = (0..p.var.elem_count()).map(|_| rng.random_range(-0.1..0.1));
+        // Or the gradients behind a gain would be so small that the differences' rounding shows.
+        let size = if p.role == Role::Gain { 2.0 } else { 0.1 };
+        let values = (0..p.var.elem_count()).map(|_| rng.random_range(-size..size));
         let values = Tensor::from_vec(values.collect::<Vec<f64>>(), p.var.shape(), CPU);
         p.var.set(&values.unwrap()).unwrap();
     }

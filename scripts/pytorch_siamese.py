@@ -59,7 +59,9 @@ class LeNet(Network):
 
 class SmallResNet(Network):
     def __init__(self, net):
-        super().__init__(net, net["channels"][-1])
+        grid = net.get("grid", 1)
+        super().__init__(net, net["channels"][-1] * grid**2)
+        self.grid = grid
         inputs, self.stages = net["input"][0], []
         for i, filters in enumerate(net["channels"], start=1):
             stage = nn.Module()
@@ -76,7 +78,7 @@ class SmallResNet(Network):
             residual = self.norm(stage, "residual1", stage.residual1(x))
             residual = stage.residual2(self.conv_activation(residual))
             x = self.conv_activation(x + self.norm(stage, "residual2", residual))
-        return x.mean((2, 3))
+        return nn.functional.adaptive_avg_pool2d(x, self.grid).flatten(1)
 
 
 class Conv4(Network):

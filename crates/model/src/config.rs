@@ -37,6 +37,11 @@ pub struct NetworkConfig {
     /// What the trunk's convolutions are normalised by; absent from model files where it is nothing.
     #[serde(default)]
     pub norm: Norm,
+    /// A residual network's last maps are averaged over each cell of a grid of so many cells a side: 1
+    /// for their mean over all places, which does not see where things are. Absent from model files
+    /// where it is 1.
+    #[serde(default = "one")]
+    pub grid: usize,
     /// The fully connected layers before the embedding, in order; may be empty.
     pub hidden: Vec<Hidden>,
     /// Dimensions of the embedding, a linear layer.
@@ -44,6 +49,10 @@ pub struct NetworkConfig {
     /// Whether an embedding is divided by its Euclidean length; absent from model files where it is not.
     #[serde(default)]
     pub normalised: bool,
+}
+
+fn one() -> usize {
+    1
 }
 
 fn mnist_input() -> [usize; 3] {
@@ -80,6 +89,7 @@ impl NetworkConfig {
             channels: trunk.default_channels(),
             conv_activation: Activation::Relu,
             norm: trunk.default_norm(),
+            grid: 1,
             hidden: trunk.default_hidden(),
             embedding,
             normalised: false,
@@ -120,6 +130,13 @@ impl NetworkConfig {
             let found = self.hidden.len();
             let problem = format!("has {found} layers; {MOST_HIDDEN} are the most");
             return Err(ModelError::config("hidden", problem));
+        }
+        if self.grid != 1 && self.trunk != Trunk::SmallResnet {
+            let problem = format!(
+                "is {}: only the maps of a small-resnet are averaged",
+                self.grid
+            );
+            return Err(ModelError::config("grid", problem));
         }
         let mut sizes = vec![
             ("input".to_string(), self.input.to_vec()),

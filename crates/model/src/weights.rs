@@ -132,7 +132,11 @@ impl ModelFile {
 
 /// Without the keys that say nothing: files from before there were such keys keep their bytes.
 fn net(config: &NetworkConfig) -> String {
-    let idle = [r#","norm":"none""#, r#","normalised":false"#];
+    let idle = [
+        r#","norm":"none""#,
+        r#","grid":1"#,
+        r#","normalised":false"#,
+    ];
     idle.iter()
         .fold(json(config), |net, idle| net.replace(idle, ""))
 }

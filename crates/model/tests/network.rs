@@ -41,7 +41,11 @@ fn normed() -> [NetworkConfig; 3] {
 }
 
 fn configs() -> Vec<NetworkConfig> {
-    let plain = lenets().into_iter().chain([resnet()]);
+    let grid = NetworkConfig {
+        grid: 2,
+        ..resnet()
+    };
+    let plain = lenets().into_iter().chain([resnet(), grid]);
     plain.chain(normed()).collect()
 }
 
@@ -472,6 +476,8 @@ fn a_configuration_that_is_no_network_is_refused_by_field() {
         (NetworkConfig { channels: vec![1, usize::MAX], ..relu() }, "channels is [1, 18446744073709551615]"),
         (NetworkConfig { norm: Norm::Group, channels: vec![32, 6], input: [1, 16, 16], ..relu() }, "norm is group: 6 channels"),
         (NetworkConfig { input: [1, 15, 28], ..conv4() }, "input is 15×28: 4 blocks, each with a 2×2 pool, need at least 16×16"),
+        (NetworkConfig { grid: 2, ..conv4() }, "grid is 2: only the maps of a small-resnet"),
+        (NetworkConfig { grid: 4, ..resnet() }, "grid is 4; the last maps of 28×28 allow 1 to 3"),
         (NetworkConfig { channels: vec![64; 9], ..conv4() }, "channels has 9 blocks; conv4 has 1 to 8"),
         (NetworkConfig { channels: vec![], ..conv4() }, "channels has 0 blocks; conv4 has 1 to 8"),
         (NetworkConfig { channels: vec![64, 64, 64, 8], ..conv4() }, "norm is group: 8 channels on a single pixel"),

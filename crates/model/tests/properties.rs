@@ -16,6 +16,7 @@ fn stored() -> Vec<u8> {
         channels: vec![1, 1],
         conv_activation: Activation::Relu,
         norm: Norm::None,
+        grid: 1,
         hidden: Vec::new(),
         embedding: 1,
         normalised: false,

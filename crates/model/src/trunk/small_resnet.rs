@@ -7,13 +7,14 @@ use super::Definition;
 use super::halving::{Halving, Halvings, KERNEL};
 use super::norm::Normed;
 use crate::layers::{Conv, ONE, ZERO, xavier};
-use crate::{Activation, Norm};
+use crate::{Activation, ModelError, Norm};
 
-/// A small residual network: stages, then the mean over all places. Images (N, C, H, W) to features
-/// (N, O), with O the filters of the last stage.
+/// A small residual network: stages, then the mean over each cell of a grid of G×G. Images (N, C, H, W) to
+/// features (N, O·G·G), with O the filters of the last stage. With G = 1, the mean over all places.
 #[derive(Clone, Debug)]
 pub struct SmallResnet {
     stages: Vec<Stage>,
+    grid: usize,
 }
 
 /// A 3×3 convolution with a 2×2 max-pool, then a residual block, `activation(x +
@@ -43,6 +44,7 @@ impl SmallResnet {
         filters: &[usize],
         norm: Norm,
         activation: Activation,
+        grid: usize,
         vb: VarBuilder,
     ) -> Result<Self> {
         let mut stages = Vec::new();
@@ -67,7 +69,7 @@ impl SmallResnet {
             });
             channels = filters;
         }
-        Ok(Self { stages })
+        Ok(Self { stages, grid })
     }
 }
 
@@ -86,8 +88,32 @@ impl Module for SmallResnet {
         for stage in &self.stages {
             x = stage.forward(&x)?;
         }
-        x.mean((1, 2))
+        if self.grid == 1 {
+            return x.mean((1, 2));
+        }
+        // Flattened as (O, G, G), so that PyTorch's `flatten(1)` fits the same weights.
+        means(&x, self.grid)?.transpose(1, 2)?.flatten_from(1)
     }
+}
+
+/// Means over the cells of a grid: (N, H, W, O) to (N, G·G, O), with the cells of PyTorch's
+/// `adaptive_avg_pool2d`, which share a row or a column where G does not divide the side.
+fn means(x: &Tensor, grid: usize) -> Result<Tensor> {
+    let (_, height, width, _) = x.dims4()?;
+    let cell = |number: usize, side: usize| {
+        let first = number * side / grid;
+        (first, ((number + 1) * side).div_ceil(grid) - first)
+    };
+    let mut means = Vec::new();
+    for row in 0..grid {
+        let (top, rows) = cell(row, height);
+        let band = x.narrow(1, top, rows)?;
+        for column in 0..grid {
+            let (left, columns) = cell(column, width);
+            means.push(band.narrow(2, left, columns)?.mean((1, 2))?);
+        }
+    }
+    Tensor::stack(&means, 1)
 }
 
 const STAGES: Halvings = Halvings {
@@ -104,8 +130,31 @@ pub(super) const DEFINITION: Definition = Definition {
     hidden: &[128],
     build: |config, vb| {
         STAGES.check(config)?;
-        let (channels, filters) = (config.input[0], &config.channels[..]);
-        let trunk = SmallResnet::new(channels, filters, config.norm, config.conv_activation, vb)?;
-        Ok((Arc::new(trunk), filters[filters.len() - 1]))
+        let (filters, grid) = (&config.channels[..], config.grid);
+        let [channels, height, width] = config.input;
+        let left = height.min(width) >> filters.len();
+        if !(1..=left).contains(&grid) {
+            let problem = format!("is {grid}; the last maps of {height}×{width} allow 1 to {left}");
+            return Err(ModelError::config("grid", problem));
+        }
+        let (norm, activation) = (config.norm, config.conv_activation);
+        let trunk = SmallResnet::new(channels, filters, norm, activation, grid, vb)?;
+        Ok((Arc::new(trunk), filters[filters.len() - 1] * grid * grid))
     },
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn cells_share_a_row_where_the_grid_does_not_divide_the_side() {
+        // Two maps of 3×2: 0 to 5, and ten times as much.
+        let maps: Vec<f32> = (0..6).flat_map(|v| [v as f32, 10.0 * v as f32]).collect();
+        let x = Tensor::from_vec(maps, (1, 3, 2, 2), &Device::Cpu).unwrap();
+        let found = means(&x, 2).unwrap().to_vec3::<f32>().unwrap();
+        // Rows 0 and 1, then 1 and 2; as torch.nn.functional.adaptive_avg_pool2d gives them.
+        assert_eq!(found, [[[1., 10.], [2., 20.], [3., 30.], [4., 40.]]]);
+    }
+}

@@ -231,6 +231,9 @@ settings! {
         /// Normalise what each convolution gives, before the activation: `none`, or `group` (over
         /// groups of channels, each image by itself; the default of `conv4`)
         norm: Norm ["--norm NAME";] = Norm::None;
+        /// `small-resnet`: the last maps are averaged over each cell of a grid of so many cells a side; 1
+        /// for the mean over all places
+        grid: usize [in AT_LEAST_1;] = 1;
         /// Fully connected layers between the trunk and the embedding
         hidden: Vec<Hidden> = NetworkConfig::relu(2).hidden,
             Caffe = NetworkConfig::caffe(2).hidden;

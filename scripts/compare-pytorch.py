@@ -1,6 +1,9 @@
-"""A training step of 64 pairs through Caffe's Siamese LeNet, in PyTorch and here.
+"""A training step in PyTorch and here.
 
-usage: compare-pytorch.py SERVE_STEPS [ROUNDS]
+usage: compare-pytorch.py SERVE_STEPS [ROUNDS [NET]]
+
+NET is `caffe`, 64 pairs through Caffe's Siamese LeNet; or, of 60 pairs of 32x32 pixels with group
+normalisation and embeddings of 64 dimensions, `conv4` or `small-resnet`.
 
 Forward, contrastive loss, backward, SGD with momentum; f32, on the CPU. Given the same weights and
 batch, both sides must give
@@ -17,6 +20,7 @@ torch.compile needs a C++ compiler and gains nothing here. Ratios are taken with
 machine slows both sides.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -26,10 +30,9 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from pytorch_siamese import LeNet, contrastive_loss
+from pytorch_siamese import contrastive_loss, network
 from safetensors.torch import load_file, save_file
 
-PAIRS = 64
 STEPS = 20
 CAFFE = {
     "input": [1, 28, 28],
@@ -41,11 +44,24 @@ CAFFE = {
     ],
     "embedding": 2,
 }
+NORMED = {"input": [1, 32, 32], "conv_activation": "relu", "norm": "group", "embedding": 64}
+CONV4 = {"trunk": "conv4", "channels": [64] * 4, "hidden": []}
+SMALL_RESNET = {
+    "trunk": "small-resnet",
+    "channels": [32, 64, 128],
+    "hidden": [{"units": 128, "activation": "relu"}],
+}
+# Each with its pairs in a step.
+NETS = {
+    "caffe": (CAFFE, 64),
+    "conv4": (NORMED | CONV4, 60),
+    "small-resnet": (NORMED | SMALL_RESNET, 60),
+}
 
 
 class Torch:
-    def __init__(self, start, layout):
-        self.net = LeNet(CAFFE).to(memory_format=layout)
+    def __init__(self, net, start, layout):
+        self.net = network(net).to(memory_format=layout)
         self.net.load_state_dict({name: start[name] for name in self.net.state_dict()})
         self.images = start["images"].to(memory_format=layout)
         self.same = start["same"].float()
@@ -66,11 +82,11 @@ class Torch:
 
 
 class Ours:
-    def __init__(self, program, start_file, result_file, threads):
+    def __init__(self, program, net, start_file, result_file, threads):
         # As in the program `train`: without candle's own threads.
         environment = {"RAYON_NUM_THREADS": str(threads), "CANDLE_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [program, start_file, result_file],
+            [program, json.dumps(net), start_file, result_file],
             env=os.environ | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -88,7 +104,7 @@ class Ours:
         self.process.wait()
 
 
-def check(start, result):
+def check(net, start, result):
     def agree(what, found, expected, tolerance):
         worst = (found - expected).abs().max().item()
         allowed = max(tolerance * expected.abs().max().item(), 1e-6)
@@ -97,7 +113,7 @@ def check(start, result):
             sys.exit(f"{what} differs by {worst:.3g}; {allowed:.3g} is allowed")
         return worst / allowed
 
-    torch_side = Torch(start, torch.contiguous_format)
+    torch_side = Torch(net, start, torch.contiguous_format)
     loss = torch_side.step().detach()
     worst = [agree("the loss", result["loss"], loss, 1e-5)]
     for name, parameter in torch_side.net.named_parameters():
@@ -114,21 +130,22 @@ def check(start, result):
     )
 
 
-def main(program, rounds=15):
+def main(program, rounds=15, net="caffe"):
+    net, pairs = NETS[net]
     torch.manual_seed(1)
-    start = {name: value.clone() for name, value in LeNet(CAFFE).state_dict().items()}
-    start["images"] = torch.rand(2 * PAIRS, 1, 28, 28)
-    start["same"] = torch.randint(0, 2, (PAIRS,), dtype=torch.uint8)
+    start = {name: value.clone() for name, value in network(net).state_dict().items()}
+    start["images"] = torch.rand(2 * pairs, *net["input"])
+    start["same"] = torch.randint(0, 2, (pairs,), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as folder:
         start_file, result_file = Path(folder) / "start", Path(folder) / "result"
         save_file(start, start_file)
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            ours = Ours(program, start_file, result_file, threads)
-            check(start, load_file(result_file))
+            ours = Ours(program, net, start_file, result_file, threads)
+            check(net, start, load_file(result_file))
             sides = {
-                "eager": Torch(start, torch.contiguous_format),
-                "channels_last": Torch(start, torch.channels_last),
+                "eager": Torch(net, start, torch.contiguous_format),
+                "channels_last": Torch(net, start, torch.channels_last),
                 "ours": ours,
             }
             for side in sides.values():
@@ -150,6 +167,6 @@ def main(program, rounds=15):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3, 4):
         sys.exit(__doc__)
     main(*sys.argv[1:])

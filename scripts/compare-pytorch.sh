@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Times this project against PyTorch on the CPU, after checking that both compute the same.
 #
-#   scripts/compare-pytorch.sh step [ROUNDS]    a training step; see compare-pytorch.py
-#   scripts/compare-pytorch.sh loss [...]       the loss alone; see compare-pytorch-loss.py
+#   scripts/compare-pytorch.sh step [ROUNDS [NET]]    a training step; see compare-pytorch.py
+#   scripts/compare-pytorch.sh loss [...]             the loss alone; see compare-pytorch-loss.py
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -33,19 +33,27 @@ fn the_gradient_of_a_training_step_is_right_for_every_parameter() -> Result<()> 
         channels: vec![6, 8, 10],
         ..NetworkConfig::small_resnet(2)
     };
+    // A bias before groups of a single channel would move nothing either.
+    let conv4 = NetworkConfig {
+        channels: vec![16, 12, 10],
+        ..NetworkConfig::conv4(2)
+    };
     // Biases with nothing but linear layers behind them move all embeddings together, which changes
     // no distance.
     for (config, idle) in [
         (NetworkConfig::caffe(2), &["ip2.bias", "feat.bias"][..]),
         (NetworkConfig::relu(2), &["feat.bias"]),
         (resnet, &["feat.bias"]),
+        (conv4, &["feat.bias"]),
     ] {
         for variant in [Variant::Hadsell, Variant::Squared] {
             let mut rng = generator(9);
             let net = Network::new(config.clone(), DType::F64, &Device::Cpu, &mut rng).unwrap();
             // Under a bias of 0 a blank ground lies on the ReLU's kink, and of a residual block that
             // begins at 0 nothing comes back.
-            let zero = |p: &&Parameter| p.role == Role::Bias || p.name.contains("residual2");
+            let zero = |p: &&Parameter| {
+                matches!(p.role, Role::Bias | Role::Shift) || p.name.contains("residual2")
+            };
             for Parameter { var, .. } in net.parameters().iter().filter(zero) {
                 let n = var.elem_count();
                 let values: Vec<f64> = (0..n).map(|_| rng.random_range(-0.1..0.1)).collect();

@@ -10,8 +10,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use candle_nn::{Linear, Module};
+use candle_nn::{GroupNorm as StockNorm, Linear, Module, VarBuilder, VarMap};
 use criterion::{Criterion, criterion_group, criterion_main};
+use model::layers::{GroupNorm, ONE};
 use model::{Activation, Network, NetworkConfig, conv_pool, conv_pool_composed};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -119,6 +120,34 @@ fn close(what: &str, found: &Tensor, expected: &Tensor) -> Result<()> {
     Ok(())
 }
 
+/// The normalisation and ReLU of the small residual network's second stage: 8 groups of 64 channels.
+fn norm(c: &mut Criterion, maps: &Tensor, backward: &dyn Fn(Result<Tensor>)) -> Result<()> {
+    let weights = VarMap::new();
+    let vb = VarBuilder::from_varmap(&weights, DType::F32, &Device::Cpu);
+    let ours = GroupNorm::new(64, 8, Activation::Relu, ONE, vb.clone())?;
+    let [gain, bias] = ["weight", "bias"].map(|name| vb.get(64, name));
+    let (gain, bias) = (gain?, bias?);
+    let stock = StockNorm::new(gain.clone(), bias.clone(), 64, 8, 1e-5)?;
+    let ours = || ours.forward(maps);
+    let stock = || {
+        let normalised = stock.forward(&maps.permute((0, 3, 1, 2))?.contiguous()?)?;
+        Activation::Relu.forward(&normalised.permute((0, 2, 3, 1))?)
+    };
+    let (found, expected) = (ours()?, stock()?);
+    close("normalised maps", &found, &expected)?;
+    let [found, expected] = [found, expected].map(|y| y.powf(3.0)?.sum_all()?.backward());
+    let (found, expected) = (found?, expected?);
+    for input in [maps, &gain, &bias] {
+        let [found, expected] = [&found, &expected].map(|store| store.get(input).unwrap());
+        close("gradients of a norm", found, expected)?;
+    }
+    print_ratio("norm forward", || drop(ours()), || drop(stock()));
+    let (ours, stock) = (|| backward(ours()), || backward(stock()));
+    print_ratio("norm forward and backward", ours, stock);
+    c.bench_function("norm", |b| b.iter(ours));
+    Ok(())
+}
+
 /// Medians of 15 steps each, taken in turns so that a busy machine slows both.
 fn print_ratio(name: &str, ours: impl Fn(), stock: impl Fn()) {
     let median = |mut times: Vec<Duration>| {
@@ -214,6 +243,8 @@ fn layers(c: &mut Criterion) {
             b.iter(|| backward(layer.ours(composed)))
         });
     }
+
+    norm(c, &tracked(random([IMAGES, 14, 14, 64])), &backward).unwrap();
 
     let images = &convolutions[0].nchw;
     let ours = || backward(net.forward(images).map_err(candle_core::Error::wrap));

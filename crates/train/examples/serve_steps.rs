@@ -1,11 +1,12 @@
-//! Takes training steps of Caffe's Siamese LeNet for a program that asks: our side of
-//! `scripts/compare-pytorch.sh step`.
+//! Takes training steps of a network for a program that asks: our side of `scripts/compare-pytorch.sh
+//! step`.
 //!
 //! ```text
-//! serve_steps START.safetensors RESULT.safetensors
+//! serve_steps NET START.safetensors RESULT.safetensors
 //! ```
 //!
-//! `START` holds the network's parameters by name, `images` (2P, 1, 28, 28) and `same` (P,), u8.
+//! `NET` is the network as a model file's header has it, in JSON. `START` holds its parameters by name,
+//! `images` (2P, C, H, W) and `same` (P,), u8.
 //! Two steps are taken, and `RESULT` gets the first one's `loss`, its gradients as
 //! `gradient.PARAMETER`, and the weights after both as `after.PARAMETER`. From then on each line of
 //! standard input is a number of further steps, answered by the seconds that they took.
@@ -30,15 +31,16 @@ const RATE: f64 = 0.01;
 fn main() -> Result<()> {
     train::keep_freed_memory();
     let files: Vec<_> = std::env::args_os().skip(1).collect();
-    let [start, result] = &files[..] else {
-        anyhow::bail!("usage: serve_steps START.safetensors RESULT.safetensors");
+    let [net, start, result] = &files[..] else {
+        anyhow::bail!("usage: serve_steps NET START.safetensors RESULT.safetensors");
     };
+    let net: NetworkConfig = serde_json::from_slice(net.as_encoded_bytes())?;
     let start = candle_core::safetensors::load(start, &Device::Cpu)?;
     let given = |name: &str| start.get(name).with_context(|| format!("no tensor {name}"));
     let (images, same) = (given("images")?, given("same")?);
     // Drawn only to be overwritten.
     let rng = &mut ChaCha8Rng::seed_from_u64(0);
-    let net = Network::new(NetworkConfig::caffe(2), DType::F32, &Device::Cpu, rng)?;
+    let net = Network::new(net, DType::F32, &Device::Cpu, rng)?;
     for parameter in net.parameters() {
         parameter.var.set(given(&parameter.name)?)?;
     }

@@ -26,15 +26,24 @@ fn all_pairs_of_a_batch_train_a_network_that_every_command_takes() {
 
 #[test]
 fn a_run_goes_on_from_a_checkpoint_with_the_bits_of_one_that_never_stopped() {
-    let scratch = Scratch::new();
-    // The schedule ends with the run, so a constant rate is what makes a shorter run a part of it.
-    let fit = format!("{FIT} --set schedule.policy=constant --quiet");
-    scratch.succeeds(&format!("{fit} --steps 8 --out whole"));
-    scratch.succeeds(&format!("{fit} --steps 5 --out part"));
-    scratch.write("part/config.toml", scratch.read("whole/config.toml"));
-    std::fs::remove_file(scratch.path("part/summary.json")).unwrap();
-    scratch.succeeds("fit --resume part");
-    assert!(scratch.read("part/model.safetensors") == scratch.read("whole/model.safetensors"));
+    let norms = "--set net.channels=[8,16] --norm group";
+    for net in [
+        String::new(),
+        format!("--trunk small-resnet {norms}"),
+        format!("--trunk conv4 {norms}"),
+    ] {
+        let scratch = Scratch::new();
+        // The schedule ends with the run, so a constant rate is what makes a shorter run a part of it.
+        let fit = format!("{FIT} {net} --set schedule.policy=constant --quiet");
+        scratch.succeeds(&format!("{fit} --steps 8 --out whole"));
+        scratch.succeeds(&format!("{fit} --steps 5 --out part"));
+        scratch.write("part/config.toml", scratch.read("whole/config.toml"));
+        std::fs::remove_file(scratch.path("part/summary.json")).unwrap();
+        scratch.succeeds("fit --resume part");
+        let [part, whole] =
+            ["part", "whole"].map(|run| scratch.read(&format!("{run}/model.safetensors")));
+        assert!(part == whole, "{net}");
+    }
 }
 
 #[test]

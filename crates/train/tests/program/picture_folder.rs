@@ -70,12 +70,34 @@ fn a_residual_trunk_learns_and_its_model_says_what_it_is() {
         config["net"]["channels"],
         toml::Value::try_from([32, 64, 128]).unwrap()
     );
-    scratch.refuses(2, "fit --trunk vgg", &["lenet", "small-resnet"]);
+    scratch.refuses(2, "fit --trunk vgg", &["lenet", "small-resnet", "conv4"]);
     scratch.refuses(
         2,
         "fit --set net.channels=[1,2,3]",
         &["LeNet has two convolutions"],
     );
+}
+
+#[test]
+fn a_trunk_brings_its_own_norm_unless_another_is_asked_for() {
+    let scratch = Scratch::new();
+    scratch.write("older.toml", "[net]\ntrunk = \"small-resnet\"");
+    for (flags, expected) in [
+        ("", "none"),
+        ("--norm group", "group"),
+        ("--config older.toml", "none"),
+        ("--trunk conv4", "group"),
+        ("--trunk conv4 --norm none", "none"),
+        ("--config older.toml --trunk conv4", "group"),
+    ] {
+        let printed = scratch.succeeds(&format!("fit {flags} --print-config"));
+        let config: toml::Table = printed.stdout.parse().unwrap();
+        let norm = config["net"]["norm"].as_str();
+        assert_eq!(norm, Some(expected), "{flags}");
+    }
+    scratch.refuses(2, "fit --norm batch", &["batch", "`none`", "`group`"]);
+    let one_number = "fit --trunk conv4 --set net.channels=[64,64,64,8]";
+    scratch.refuses(2, one_number, &["net", "norm is group", "single pixel"]);
 }
 
 #[test]

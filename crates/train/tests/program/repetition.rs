@@ -49,7 +49,12 @@ fn a_configuration_may_come_through_a_pipe() {
     use std::process::Stdio;
 
     let scratch = Scratch::new();
-    for flags in ["", " --data folder:none", " --trunk small-resnet"] {
+    for flags in [
+        "",
+        " --data folder:none",
+        " --trunk small-resnet",
+        " --trunk conv4",
+    ] {
         let line = format!("fit --config /dev/stdin{flags} --print-config");
         let mut command = scratch.command(&line);
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -21,6 +21,7 @@ mod random;
 mod samplers;
 mod sources;
 mod transform;
+mod turns;
 
 pub use dataset::{Dataset, Part, SplitBy, SplitOptions};
 pub use error::{DataError, PictureProblem};
@@ -40,3 +41,4 @@ pub use transform::{
     Compose, Edge, Normalise, RandomBrightness, RandomFlip, RandomRotation, RandomShift, Scale,
     Transform, TransformConfig,
 };
+pub use turns::{Turn, Turns};

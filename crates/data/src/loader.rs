@@ -9,7 +9,8 @@ use std::thread::{self, JoinHandle};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Compose, DataError, Drawn, ImageShape, LabelledImages, Purpose, Sampler, Transform, stream,
+    Compose, DataError, Drawn, ImageShape, LabelledImages, Purpose, Sampler, Transform, Turn,
+    stream,
 };
 
 /// Makes the batch of any step of a run.
@@ -39,7 +40,8 @@ impl Loader {
     /// randomness comes from `seed`.
     ///
     /// # Errors
-    /// [`DataError::Images`] if the sampler was made for another number of images.
+    /// [`DataError::Images`] if the sampler was made for another number of images, [`DataError::Setting`]
+    /// if it turns images by quarters that are not square.
     pub fn new(
         images: Arc<LabelledImages>,
         sampler: Box<dyn Sampler>,
@@ -53,6 +55,7 @@ impl Loader {
                 images.len()
             )));
         }
+        sampler.turns().check(images.shape())?;
         Ok(Self {
             images,
             sampler,
@@ -68,10 +71,13 @@ impl Loader {
 
     /// The batch of step `step`, the same whatever was made before.
     pub fn batch(&self, step: u64) -> Batch {
-        let Drawn { images, labels } = self.sampler.draw(step);
-        let pixels = images
-            .iter()
-            .map(|&image| self.images.image(image as usize));
+        let Drawn {
+            images,
+            turns,
+            labels,
+        } = self.sampler.draw(step);
+        let pixels = images.iter().zip(turns);
+        let pixels = pixels.map(|(&image, turn)| (self.images.image(image as usize), turn));
         let mut rng = stream(self.seed, Purpose::Augmentation, step);
         Batch {
             step,
@@ -144,6 +150,7 @@ pub fn input_of<'a>(
     transform: &Compose,
 ) -> Vec<f32> {
     let mut rng = stream(0, Purpose::Augmentation, 0);
+    let images = images.map(|image| (image, Turn::default()));
     transformed(shape, images, transform, &mut rng)
 }
 
@@ -162,14 +169,15 @@ pub fn batch_of(
 
 fn transformed<'a>(
     shape: ImageShape,
-    images: impl Iterator<Item = &'a [u8]>,
+    images: impl Iterator<Item = (&'a [u8], Turn)>,
     transform: &Compose,
     rng: &mut ChaCha8Rng,
 ) -> Vec<f32> {
     let mut pixels = Vec::with_capacity(images.size_hint().0 * shape.values());
-    for image in images {
+    for (image, turn) in images {
         let start = pixels.len();
         pixels.extend(image.iter().map(|&pixel| f32::from(pixel)));
+        turn.apply(&mut pixels[start..], shape);
         transform.apply(&mut pixels[start..], shape, rng);
     }
     pixels
@@ -178,7 +186,7 @@ fn transformed<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MPerClass, PairSampler, Pairing, TransformConfig};
+    use crate::{MPerClass, PairSampler, Pairing, TransformConfig, Turns};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -302,6 +310,70 @@ mod tests {
         assert_ne!(made[2].pixels, plain.pixels);
         let fetched: Vec<Batch> = augmented.prefetch(5..15, 2).collect();
         assert_eq!(fetched, made);
+    }
+
+    #[test]
+    fn images_are_turned_before_their_transforms() {
+        // 40 images of 2×2 in 4 classes, all pixels different.
+        let shape = ImageShape {
+            channels: 1,
+            height: 2,
+            width: 2,
+        };
+        let labels: Vec<u32> = (0..40).map(|i| i % 4).collect();
+        let classes = ["a", "b", "c", "d"].map(String::from).to_vec();
+        let images = LabelledImages::new(shape, (0..160).collect(), labels, classes).unwrap();
+        let images = Arc::new(images);
+        let sampler = || {
+            let sampler = MPerClass::new(images.labels(), 3, 2, 1).unwrap();
+            Box::new(sampler.with_turns(Turns::Quarter))
+        };
+        let transform = Compose::new(vec![Box::new(crate::RandomShift {
+            max: 1,
+            edge: crate::Edge::Repeat,
+        })]);
+        let plain = Loader::new(Arc::clone(&images), sampler(), Compose::default(), 1).unwrap();
+        let shifted = Loader::new(Arc::clone(&images), sampler(), transform, 1).unwrap();
+        for step in 0..10 {
+            let (batch, drawn) = (plain.batch(step), sampler().draw(step));
+            assert_eq!(batch.labels, drawn.labels);
+            for (at, &image) in batch.images.iter().enumerate() {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|pixel| (4 * image + pixel) as f32);
+                // By number: as it is, then a quarter counter-clockwise each.
+                let turned = [[a, b, c, d], [b, d, a, c], [d, c, b, a], [c, a, d, b]];
+                let number = batch.labels[at] as usize % 4;
+                assert_eq!(batch.pixels[4 * at..][..4], turned[number]);
+                assert_eq!(batch.labels[at] / 4, image % 4);
+            }
+            // The same images, turned the same way; then shifted.
+            let mut rng = stream(1, Purpose::Augmentation, step);
+            let mut pixels = batch.pixels;
+            for image in pixels.chunks_exact_mut(4) {
+                shifted.transform.apply(image, shape, &mut rng);
+            }
+            assert_eq!(shifted.batch(step).pixels, pixels);
+        }
+    }
+
+    #[test]
+    fn images_that_are_not_square_are_not_turned_by_quarters() {
+        let shape = ImageShape {
+            channels: 1,
+            height: 2,
+            width: 8,
+        };
+        let square = images();
+        let labels = square.labels().to_vec();
+        let classes = square.classes().to_vec();
+        let images = LabelledImages::new(shape, square.pixels().into(), labels, classes).unwrap();
+        let sampler = PairSampler::new(images.labels(), Pairing::Balanced, 6, 1).unwrap();
+        let sampler = Box::new(sampler.with_turns(Turns::Both));
+        let loader = Loader::new(Arc::new(images), sampler, Compose::default(), 1);
+        let error = loader.unwrap_err().to_string();
+        assert!(
+            error.starts_with("turns is both; it has to be none or mirror"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use rand::Rng;
 
 use super::{Drawn, Sampler};
 use crate::images::by_class;
-use crate::{DataError, Purpose, stream};
+use crate::{DataError, Purpose, Turns, stream};
 
 /// Draws batches for a loss over all pairs of a batch: P classes and K images of each, so that every
 /// image has K − 1 similar partners.
@@ -13,6 +13,9 @@ use crate::{DataError, Purpose, stream};
 /// images it has, then K distinct images of each. Classes with fewer than K images are never drawn,
 /// so that no image is in a batch twice; [`left_out`](Sampler::left_out) counts them. The images of a
 /// class are next to each other.
+///
+/// With [`turns`](Self::with_turns) all images of a class are turned alike, and their label is that of the
+/// turned class. A batch never has two turns of one class: those of a symmetric drawing look the same.
 #[derive(Debug)]
 pub struct MPerClass {
     labels: Vec<u32>,
@@ -22,6 +25,7 @@ pub struct MPerClass {
     classes_per_batch: usize,
     images_per_class: usize,
     seed: u64,
+    turns: Turns,
 }
 
 impl MPerClass {
@@ -66,23 +70,36 @@ impl MPerClass {
             classes_per_batch,
             images_per_class,
             seed,
+            turns: Turns::None,
         })
+    }
+
+    /// The same, with a class for each of `turns`.
+    pub fn with_turns(self, turns: Turns) -> Self {
+        Self { turns, ..self }
     }
 }
 
 impl Sampler for MPerClass {
     fn draw(&self, step: u64) -> Drawn {
         let mut rng = stream(self.seed, Purpose::ClassBatches, step);
-        let mut drawn = Vec::with_capacity(self.classes_per_batch * self.images_per_class);
+        let mut turning = stream(self.seed, Purpose::Turns, step);
+        let size = self.classes_per_batch * self.images_per_class;
+        let [mut drawn, mut labels] = [(); 2].map(|()| Vec::with_capacity(size));
+        let mut turns = Vec::with_capacity(size);
         for class in distinct(self.classes.len(), self.classes_per_batch, &mut rng) {
             let images = &self.classes[class];
             let chosen = distinct(images.len(), self.images_per_class, &mut rng);
             drawn.extend(chosen.into_iter().map(|image| images[image]));
+            let (number, turn) = self.turns.draw(&mut turning);
+            let label = self.turns.class(self.labels[images[0] as usize], number);
+            labels.resize(drawn.len(), label);
+            turns.resize(drawn.len(), turn);
         }
-        let label = |&image: &u32| self.labels[image as usize];
         Drawn {
-            labels: drawn.iter().map(label).collect(),
             images: drawn,
+            turns,
+            labels,
         }
     }
 
@@ -92,6 +109,10 @@ impl Sampler for MPerClass {
 
     fn left_out(&self) -> usize {
         self.left_out
+    }
+
+    fn turns(&self) -> Turns {
+        self.turns
     }
 
     fn describe(&self, images: &[u32]) -> String {
@@ -113,6 +134,7 @@ fn distinct<R: Rng + ?Sized>(from: usize, count: usize, rng: &mut R) -> Vec<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Turn;
     use std::collections::{BTreeMap, HashSet};
 
     /// Classes of 50, 30, 20, 3 and 1 images, mixed.
@@ -160,6 +182,28 @@ mod tests {
         assert_ne!(forwards[0], forwards[1]);
         let another_seed = MPerClass::new(&labels(), 2, 3, 2).unwrap();
         assert_ne!(another_seed.draw(0), forwards[0]);
+    }
+
+    #[test]
+    fn the_images_of_a_class_are_turned_alike_and_the_turn_is_part_of_their_label() {
+        let plain = MPerClass::new(&labels(), 3, 4, 1).unwrap();
+        let turned = MPerClass::new(&labels(), 3, 4, 1).unwrap();
+        let turned = turned.with_turns(Turns::Both);
+        let mut counts = [0; 8];
+        for step in 0..800 {
+            let (plain, turned) = (plain.draw(step), turned.draw(step));
+            assert_eq!(plain.images, turned.images);
+            assert_eq!(plain.turns, [Turn::default(); 12]);
+            for at in 0..12 {
+                // Of a batch's 12 images 4 each are of a class, and classes differ.
+                let label = turned.labels[at / 4 * 4];
+                assert_eq!((turned.labels[at], label / 8), (label, plain.labels[at]));
+                assert_eq!(turned.turns[at], Turns::Both.all()[label as usize % 8]);
+            }
+            counts[turned.labels[0] as usize % 8] += 1;
+        }
+        // 100 each, sd 9.4.
+        assert!(counts.iter().all(|n| (60..140).contains(n)), "{counts:?}");
     }
 
     #[test]

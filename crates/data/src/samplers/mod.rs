@@ -10,6 +10,8 @@ pub use m_per_class::MPerClass;
 pub use pair_pool::{Pair, balanced_pairs};
 pub use pairs::{PairSampler, Pairing};
 
+use crate::{Turn, Turns};
+
 /// Draws the images of any step of a run, the same whatever was drawn before.
 pub trait Sampler: Debug + Send + Sync {
     /// The images of step `step`, and the labels that its loss takes.
@@ -23,6 +25,11 @@ pub trait Sampler: Debug + Send + Sync {
         0
     }
 
+    /// The turns that make classes of their own.
+    fn turns(&self) -> Turns {
+        Turns::None
+    }
+
     /// What was drawn, for an error message; `images` are those of a [`Drawn`].
     fn describe(&self, images: &[u32]) -> String;
 }
@@ -33,6 +40,9 @@ pub struct Drawn {
     /// P pairs: the first image of every pair, then the second of every pair, (2·P,), so that one
     /// pass through the shared weights embeds both sides. Of classes: the images, (N,).
     pub images: Vec<u32>,
-    /// P pairs: 1 for a similar pair, 0 for a dissimilar one, (P,). Of classes: each image's, (N,).
+    /// How each of them is turned, (2·P,) or (N,).
+    pub turns: Vec<Turn>,
+    /// P pairs: 1 for a similar pair, 0 for a dissimilar one, (P,). Of classes: each image's,
+    /// which its turn has a part in, (N,).
     pub labels: Vec<u32>,
 }

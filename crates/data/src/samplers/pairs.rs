@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pair_pool::{Pair, PairPool};
 use super::{Drawn, Sampler};
-use crate::{DataError, Purpose, stream};
+use crate::{DataError, Purpose, Turn, Turns, stream};
 
 /// How training pairs are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum Pairing {
 }
 
 /// Draws pairs; the loss takes 1 for a similar pair and 0 for a dissimilar one.
+///
+/// With [`turns`](Self::with_turns) both images of a similar pair are turned alike. Those of a dissimilar pair
+/// are turned each for itself, and of different classes before: two turns of a symmetric drawing look the same.
 #[derive(Debug)]
 pub struct PairSampler {
     labels: Vec<u32>,
@@ -33,6 +36,7 @@ pub struct PairSampler {
     pairing: Pairing,
     pairs: usize,
     seed: u64,
+    turns: Turns,
     /// The latest epoch of `Adjacent` and its order: a shuffle of 60,000 images takes as long as
     /// drawing thousands of pairs.
     epoch: Mutex<Option<(u64, Arc<[u32]>)>>,
@@ -72,8 +76,14 @@ impl PairSampler {
             pairing,
             pairs,
             seed,
+            turns: Turns::None,
             epoch: Mutex::new(None),
         })
+    }
+
+    /// The same, with a class for each of `turns`.
+    pub fn with_turns(self, turns: Turns) -> Self {
+        Self { turns, ..self }
     }
 
     fn balanced(&self, step: u64) -> Vec<Pair> {
@@ -117,6 +127,19 @@ impl PairSampler {
         }
     }
 
+    /// How the images of each pair are turned.
+    fn turned(&self, pairs: &[Pair], step: u64) -> Vec<[Turn; 2]> {
+        let mut rng = stream(self.seed, Purpose::Turns, step);
+        let turned = |pair: &Pair| {
+            let (_, first) = self.turns.draw(&mut rng);
+            match pair.similar {
+                true => [first; 2],
+                false => [first, self.turns.draw(&mut rng).1],
+            }
+        };
+        pairs.iter().map(turned).collect()
+    }
+
     fn pair(&self, first: u32, second: u32) -> Pair {
         Pair {
             first,
@@ -135,14 +158,21 @@ impl Sampler for PairSampler {
         };
         let firsts = pairs.iter().map(|pair| pair.first);
         let seconds = pairs.iter().map(|pair| pair.second);
+        let turned = self.turned(&pairs, step);
+        let sides = [0, 1].map(|side| turned.iter().map(move |turns| turns[side]));
         Drawn {
             images: firsts.chain(seconds).collect(),
+            turns: sides.into_iter().flatten().collect(),
             labels: pairs.iter().map(|pair| u32::from(pair.similar)).collect(),
         }
     }
 
     fn images(&self) -> usize {
         self.labels.len()
+    }
+
+    fn turns(&self) -> Turns {
+        self.turns
     }
 
     fn describe(&self, images: &[u32]) -> String {
@@ -168,7 +198,7 @@ mod tests {
     }
 
     fn draw(sampler: &PairSampler, step: u64) -> Vec<Pair> {
-        let Drawn { images, labels } = sampler.draw(step);
+        let Drawn { images, labels, .. } = sampler.draw(step);
         let (firsts, seconds) = images.split_at(labels.len());
         let sides = firsts.iter().zip(seconds);
         let pair = |((&first, &second), &label)| Pair {
@@ -190,6 +220,31 @@ mod tests {
             let another_seed = sampler(pairing, 8, 2);
             assert_ne!(another_seed.draw(0), forwards[0], "{pairing:?}");
             assert_ne!(forwards[0], forwards[1], "{pairing:?}");
+        }
+    }
+
+    #[test]
+    fn similar_pairs_are_turned_alike_and_others_each_side_for_itself() {
+        for pairing in KINDS {
+            let (plain, turned) = (sampler(pairing, 16, 1), sampler(pairing, 16, 1));
+            let turned = turned.with_turns(Turns::Quarter);
+            let mut seen = [HashSet::new(), HashSet::new()];
+            for step in 0..100 {
+                let (plain, turned) = (plain.draw(step), turned.draw(step));
+                assert_eq!(plain.turns, [Turn::default(); 32]);
+                assert_eq!(
+                    (plain.images, &plain.labels),
+                    (turned.images, &turned.labels)
+                );
+                for (at, label) in turned.labels.into_iter().enumerate() {
+                    seen[label as usize].insert([turned.turns[at], turned.turns[16 + at]]);
+                }
+            }
+            let all = Turns::Quarter.all();
+            let alike = all.iter().map(|&turn| [turn; 2]);
+            assert_eq!(seen[1], alike.collect(), "{pairing:?}");
+            let any = all.iter().flat_map(|&a| all.iter().map(move |&b| [a, b]));
+            assert_eq!(seen[0], any.collect(), "{pairing:?}");
         }
     }
 

@@ -92,7 +92,7 @@ impl Fit {
             if !changes.is_empty() || !of_data.is_empty() {
                 // It may be of other images, or of a step that will not be evaluated again.
                 progress.best = None;
-                if !of_data.is_empty() {
+                if !of_data.is_empty() || config.data.turns != before.data.turns {
                     // Its labels are numbers of classes as they were.
                     trainer.forget();
                 }

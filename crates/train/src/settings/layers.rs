@@ -365,6 +365,7 @@ mod tests {
             ("transform.rotation=-1", "transform.rotation"),
             ("transform.rotation=nan", "transform.rotation"),
             ("transform.brightness=1.5", "transform.brightness"),
+            ("data.turns=eighth", "data.turns"),
             ("schedule=fast", "`schedule`"),
             ("data.source=cifar", "mnist:DIR"),
             ("loss.kind=triplets", "in-batch"),

@@ -2,7 +2,7 @@
 //!
 //! A new setting is an entry here, and its use.
 
-use data::{Edge, Pairing, Source, SplitBy, Store, TransformConfig};
+use data::{Edge, Pairing, Source, SplitBy, Store, TransformConfig, Turns};
 use loss_kernel::{InBatchReduction, Margin, Variant};
 use metrics::OperatingPoint;
 use model::{Activation, Hidden, NetworkConfig, Norm, Trunk};
@@ -96,6 +96,9 @@ settings! {
         /// How training pairs are drawn: `balanced` (half similar), `uniform` (at random) or
         /// `adjacent` (neighbours in a shuffled order)
         pairing: Pairing ["--pairing NAME"; for Pairs;] = Pairing::Balanced, Caffe = Pairing::Uniform;
+        /// Make classes of turned training images: `none`, `quarter` (turned by 90, 180 and 270 degrees,
+        /// four times the classes), `mirror` (mirrored left to right, twice) or `both` (eight times)
+        turns: Turns ["--turns KIND";] = Turns::None;
         /// Train without these classes and test on them alone; names or patterns, such as 7,8,9 or
         /// 'Greek/*'
         hold_out_classes: Vec<String> ["--hold-out-classes NAMES" => names;] = Vec::new();

@@ -41,6 +41,13 @@ fn fits_together(config: &RunConfig) -> Result<()> {
              pairs for each false accept it allows); data.evaluation_pairs is {pairs}"
         )));
     }
+    let ([_, height, width], turns) = (config.net.input, config.data.turns);
+    if turns.needs_square() && height != width {
+        return Err(usage(format!(
+            "data.turns turns images by 90 degrees, and those of {width}x{height} (net.input) are not \
+             square; with `mirror` they need not be"
+        )));
+    }
     config
         .net
         .validate()

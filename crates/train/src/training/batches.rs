@@ -13,24 +13,24 @@ pub const AHEAD: usize = 2;
 /// Draws batches of the training images of `dataset`, as the loss wants them.
 pub fn loader(config: &RunConfig, dataset: &Dataset) -> Result<Arc<Loader>> {
     let images = Arc::clone(&dataset.train);
-    let (labels, seed) = (images.labels(), config.seed);
+    let (labels, seed, turns) = (images.labels(), config.seed, config.data.turns);
     let sampler: Box<dyn Sampler> = match config.loss.kind {
         LossKind::Pairs => {
             let (pairing, pairs) = (config.data.pairing, config.training.pairs_per_batch);
             let sampler = PairSampler::new(labels, pairing, pairs, seed);
-            Box::new(
-                sampler
-                    .context("pairing the training images; hold out fewer with data.validation")?,
-            )
+            let sampler = sampler
+                .context("pairing the training images; hold out fewer with data.validation")?;
+            Box::new(sampler.with_turns(turns))
         }
         LossKind::InBatch => {
             let settings = &config.in_batch;
             let classes = settings.classes_per_batch;
             let sampler = MPerClass::new(labels, classes, settings.samples_per_class, seed);
-            Box::new(sampler.context(
+            let sampler = sampler.context(
                 "drawing batches of the training images; see in_batch.classes_per_batch and \
                  in_batch.samples_per_class",
-            )?)
+            )?;
+            Box::new(sampler.with_turns(turns))
         }
     };
     let loader = Loader::new(images, sampler, config.transform.train(), seed)?;

@@ -187,7 +187,8 @@ fn normalised_embeddings_are_of_length_1_for_every_command() {
 #[test]
 fn a_memory_of_earlier_batches_survives_a_stop() {
     let scratch = Scratch::new();
-    let memory = "--loss in-batch --set in_batch.memory=300 --set in_batch.memory_after=5";
+    let memory =
+        "--loss in-batch --turns both --set in_batch.memory=300 --set in_batch.memory_after=5";
     let fit = format!("fit --config quick.toml --steps 30 {memory} --quiet");
     scratch.succeeds(&format!("{fit} --out whole"));
     scratch.succeeds(&format!("{fit} --out plain --set in_batch.memory=0"));

@@ -54,4 +54,4 @@ pub use layers::{Activation, conv_pool};
 pub use network::{EmbeddingNet, Network};
 pub use parameter::{Parameter, Role};
 pub use trunk::{LeNet, SmallResnet, Trunk};
-pub use weights::{Calibration, ModelFile, Preprocessing};
+pub use weights::{Calibration, ModelFile, Preprocessing, Pretrained};

@@ -2,6 +2,7 @@
 //! its [`Definition`], a variant of [`Trunk`] and an arm in [`Trunk::definition`].
 
 mod lenet;
+mod onnx;
 mod small_resnet;
 
 use std::fmt::Debug;
@@ -24,6 +25,9 @@ pub enum Trunk {
     Lenet,
     /// [`SmallResnet`].
     SmallResnet,
+    /// A pretrained encoder, which runs outside the network and is not trained: the network's input is its
+    /// features, (F, 1, 1).
+    Onnx,
 }
 
 /// A trunk: images (N, C, H, W) to features (N, F).
@@ -51,6 +55,7 @@ impl Trunk {
         match self {
             Self::Lenet => lenet::DEFINITION,
             Self::SmallResnet => small_resnet::DEFINITION,
+            Self::Onnx => onnx::DEFINITION,
         }
     }
 

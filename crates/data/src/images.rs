@@ -89,6 +89,15 @@ pub struct LabelledImages {
     /// (N,): the place of each image in its source.
     places: Vec<u32>,
     origin: Origin,
+    features: Option<Features>,
+}
+
+/// What a pretrained trunk makes of each image.
+#[derive(Clone, Debug)]
+struct Features {
+    /// (N, F).
+    values: Vec<f32>,
+    dimension: usize,
 }
 
 /// Where the pixels are.
@@ -161,6 +170,7 @@ impl LabelledImages {
             labels,
             classes,
             origin: Origin::File("images"),
+            features: None,
         })
     }
 
@@ -178,7 +188,31 @@ impl LabelledImages {
             labels,
             classes,
             origin: Origin::File("images"),
+            features: None,
         }
+    }
+
+    /// The same, with what a pretrained trunk makes of each image, `features` (N, `dimension`): network input
+    /// in place of the pixels.
+    ///
+    /// # Errors
+    /// [`DataError::Images`] unless there are `dimension` features for each image, and at least one.
+    pub fn with_features(self, features: Vec<f32>, dimension: usize) -> Result<Self, DataError> {
+        if dimension == 0 || self.len().checked_mul(dimension) != Some(features.len()) {
+            return Err(DataError::Images(format!(
+                "{} features for {} images, {dimension} for each",
+                features.len(),
+                self.len()
+            )));
+        }
+        let features = Features {
+            values: features,
+            dimension,
+        };
+        Ok(Self {
+            features: Some(features),
+            ..self
+        })
     }
 
     /// The same, all from one file, called `file`.
@@ -219,6 +253,20 @@ impl LabelledImages {
             Pixels::Mapped(file) => (file.bytes(), self.places[i] as usize),
         };
         &pixels[place * values..(place + 1) * values]
+    }
+
+    /// What a pretrained trunk makes of image `i`, (F,); `None` without one.
+    ///
+    /// # Panics
+    /// If `i` is not below [`len`](Self::len).
+    pub fn features(&self, i: usize) -> Option<&[f32]> {
+        let Features { values, dimension } = self.features.as_ref()?;
+        Some(&values[i * dimension..(i + 1) * dimension])
+    }
+
+    /// Features of each image, F; `None` where pixels are network input.
+    pub fn feature_dimension(&self) -> Option<usize> {
+        self.features.as_ref().map(|features| features.dimension)
     }
 
     /// Pixels of all images, (N, C, H, W); copied where they are not in memory.
@@ -297,7 +345,16 @@ impl LabelledImages {
             }
             Pixels::Mapped(file) => Pixels::Mapped(file.clone()),
         };
+        let rows = |dimension| Features {
+            values: indices
+                .iter()
+                .flat_map(|&i| self.features(i).unwrap_or_default())
+                .copied()
+                .collect(),
+            dimension,
+        };
         Self {
+            features: self.feature_dimension().map(rows),
             shape: self.shape,
             pixels,
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
@@ -352,6 +409,21 @@ mod tests {
         assert_eq!(selected.labels(), [1, 2, 1]);
         assert_eq!(selected.image(1), [0, 1]);
         assert_eq!(selected.class_counts(), [0, 2, 1, 0]);
+    }
+
+    #[test]
+    fn features_go_with_their_images() {
+        let images = LabelledImages::new(SHAPE, vec![0; 6], vec![0; 3], names(1)).unwrap();
+        assert_eq!(images.features(0), None);
+        let error = images.clone().with_features(vec![0.0; 5], 2).unwrap_err();
+        assert_eq!(error.to_string(), "5 features for 3 images, 2 for each");
+        let images = images
+            .with_features(vec![0.0, 0.1, 1.0, 1.1, 2.0, 2.1], 2)
+            .unwrap();
+        let selected = images.select(&[2, 0]);
+        assert_eq!(selected.feature_dimension(), Some(2));
+        assert_eq!(selected.features(0), Some(&[2.0, 2.1][..]));
+        assert_eq!(selected.features(1), Some(&[0.0, 0.1][..]));
     }
 
     #[test]

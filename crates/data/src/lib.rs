@@ -30,7 +30,8 @@ pub use loader::{Batch, Loader, Prefetch, batch_of, input_of};
 pub use manifest::{DataChanges, ImageRecord, Manifest};
 pub(crate) use picture::read_picture_hashed;
 pub use picture::{
-    Framing, Picture, Size, Treatment, is_picture_name, picture_from_bytes, read_picture,
+    Filter, Framing, Picture, Resize, Size, Treatment, is_picture_name, picture_from_bytes,
+    read_picture,
 };
 pub use random::{Purpose, stream};
 pub use samplers::{Drawn, MPerClass, Pair, PairSampler, Pairing, Sampler, balanced_pairs};

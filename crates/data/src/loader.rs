@@ -29,7 +29,7 @@ pub struct Batch {
     pub step: u64,
     /// Which images these are, (N,), as the sampler [drew](Drawn::images) them.
     pub images: Vec<u32>,
-    /// Network input (N, C, H, W).
+    /// Network input (N, C, H, W), or features (N, F) of images that have them.
     pub pixels: Vec<f32>,
     /// What the loss takes, as the sampler [labelled](Drawn::labels) it.
     pub labels: Vec<u32>,
@@ -76,12 +76,11 @@ impl Loader {
             turns,
             labels,
         } = self.sampler.draw(step);
-        let pixels = images.iter().zip(turns);
-        let pixels = pixels.map(|(&image, turn)| (self.images.image(image as usize), turn));
+        let indices = images.iter().map(|&image| image as usize);
         let mut rng = stream(self.seed, Purpose::Augmentation, step);
         Batch {
             step,
-            pixels: transformed(self.images.shape(), pixels, &self.transform, &mut rng),
+            pixels: input_at(&self.images, indices.zip(turns), &self.transform, &mut rng),
             images,
             labels,
         }
@@ -163,8 +162,29 @@ pub fn batch_of(
     indices: impl IntoIterator<Item = usize>,
     transform: &Compose,
 ) -> Vec<f32> {
-    let pixels = indices.into_iter().map(|i| images.image(i));
-    input_of(images.shape(), pixels, transform)
+    let mut rng = stream(0, Purpose::Augmentation, 0);
+    let indices = indices.into_iter().map(|i| (i, Turn::default()));
+    input_at(images, indices, transform, &mut rng)
+}
+
+/// Network input of the images at `indices`: their features where they have any, which nothing turns or
+/// transforms; else their pixels, turned and transformed.
+fn input_at(
+    images: &LabelledImages,
+    indices: impl Iterator<Item = (usize, Turn)>,
+    transform: &Compose,
+    rng: &mut ChaCha8Rng,
+) -> Vec<f32> {
+    match images.feature_dimension() {
+        Some(_) => {
+            let features = indices.filter_map(|(i, _)| images.features(i));
+            features.flatten().copied().collect()
+        }
+        None => {
+            let pixels = indices.map(|(i, turn)| (images.image(i), turn));
+            transformed(images.shape(), pixels, transform, rng)
+        }
+    }
 }
 
 fn transformed<'a>(
@@ -389,6 +409,24 @@ mod tests {
         assert_eq!(pixels, [[5.0; 16], [7.0; 16]].concat());
         let pixels = batch_of(&images, [4, 3], &scale.evaluation());
         assert_eq!(pixels, [[7.0; 16], [5.0; 16]].concat());
+    }
+
+    #[test]
+    fn features_are_network_input_as_they_are() {
+        let plain = images();
+        let features = (0..40).flat_map(|i| [i as f32, -0.5]).collect();
+        let with = LabelledImages::clone(&plain).with_features(features, 2);
+        let images = Arc::new(with.unwrap());
+        assert_eq!(
+            batch_of(&images, [4, 3], &augmented()),
+            [4.0, -0.5, 3.0, -0.5]
+        );
+        let sampler = PairSampler::new(images.labels(), Pairing::Balanced, 6, 1).unwrap();
+        let batch = Loader::new(images, Box::new(sampler), augmented(), 1)
+            .unwrap()
+            .batch(3);
+        let expected = batch.images.iter().flat_map(|&image| [image as f32, -0.5]);
+        assert_eq!(batch.pixels, expected.collect::<Vec<_>>());
     }
 
     #[test]

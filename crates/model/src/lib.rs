@@ -55,4 +55,4 @@ pub use layers::{Activation, conv_pool};
 pub use network::{EmbeddingNet, Network};
 pub use parameter::{Parameter, Role};
 pub use trunk::{Conv4, LeNet, Norm, SmallResnet, Trunk};
-pub use weights::{Calibration, ModelFile, Preprocessing};
+pub use weights::{Calibration, ModelFile, Preprocessing, Pretrained};

@@ -15,9 +15,13 @@
 //! | `threshold` | pairs at this distance or closer are similar; absent before calibration |
 //! | `calibration` | [`Calibration`]; absent before calibration and in files of 1.0 |
 //! | `classes` | names of the classes, in the order of their labels |
+//! | `pretrained` | what is needed to find the encoder of a network whose trunk is one; else absent |
+//!
+//! The file of such an encoder may be in the model file too: the tensor `trunk.onnx`, bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
@@ -26,9 +30,10 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorInfo, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::parameter::plan;
-use crate::{ModelError, Network, NetworkConfig, Parameter, Result};
+use crate::{ModelError, Network, NetworkConfig, Parameter, Result, Trunk};
 
 const FORMAT_VERSION: &str = "2.0";
 
@@ -63,7 +68,21 @@ pub struct ModelFile {
     pub classes: Vec<String>,
     /// Version of the program that wrote the file.
     pub version: String,
+    /// The encoder whose features are the network's input, where its trunk is [`Onnx`](crate::Trunk::Onnx).
+    pub pretrained: Option<Pretrained>,
 }
+
+/// A pretrained encoder, as a model file has it. What the entry means is for those to know who run it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pretrained {
+    /// Which it is and how it is used.
+    pub record: Value,
+    /// Its file, if the model file has that too.
+    pub file: Option<Arc<[u8]>>,
+}
+
+/// The tensor that is the file of a pretrained encoder.
+const TRUNK_FILE: &str = "trunk.onnx";
 
 impl ModelFile {
     fn validate(&self) -> Result<()> {
@@ -76,6 +95,13 @@ impl ModelFile {
         if let Some(threshold) = self.threshold.filter(|t| !(t.is_finite() && *t >= 0.0)) {
             let problem = format!("is {threshold}: a distance is finite and at least 0");
             return Err(ModelError::header("threshold", problem));
+        }
+        if self.pretrained.is_some() != (self.config.trunk == Trunk::Onnx) {
+            let problem = match self.pretrained {
+                Some(_) => "is there, and the trunk of `net` is another",
+                None => "is missing, and the trunk of `net` is one",
+            };
+            return Err(ModelError::header("pretrained", problem));
         }
         Ok(())
     }
@@ -98,6 +124,9 @@ impl ModelFile {
         }
         if let Some(calibration) = &self.calibration {
             header.insert("calibration", json(calibration));
+        }
+        if let Some(pretrained) = &self.pretrained {
+            header.insert("pretrained", json(&pretrained.record));
         }
         header
     }
@@ -124,6 +153,8 @@ impl ModelFile {
             calibration: optional(header, "calibration")?,
             classes: parsed(header, "classes")?,
             version: entry(header, "version")?.clone(),
+            pretrained: optional(header, "pretrained")?
+                .map(|record| Pretrained { record, file: None }),
         };
         file.validate()?;
         Ok(file)
@@ -203,6 +234,17 @@ pub fn to_bytes(net: &Network, file: &ModelFile) -> Result<Vec<u8>> {
         };
         tensors.insert(name.as_str(), info);
     }
+    let trunk = file.pretrained.as_ref().and_then(|of| of.file.as_ref());
+    if let Some(trunk) = trunk {
+        // Last, so that the numbers before it stay aligned.
+        let info = TensorInfo {
+            dtype: Dtype::U8,
+            shape: vec![trunk.len()],
+            data_offsets: (data.len(), data.len() + trunk.len()),
+        };
+        tensors.insert(TRUNK_FILE, info);
+        data.extend_from_slice(trunk);
+    }
     let metadata = file.to_header();
     let mut header = json(&Header { metadata, tensors }).into_bytes();
     // The format's readers want the data aligned to 8 bytes; spaces are its padding.
@@ -223,10 +265,16 @@ pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<(Network, ModelFile)>
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let tensors = SafeTensors::deserialize(bytes)?;
     let header = metadata.metadata().clone().unwrap_or_default();
-    let file = ModelFile::from_header(&header)?;
+    let mut file = ModelFile::from_header(&header)?;
+    if let Some(pretrained) = &mut file.pretrained
+        && let Ok(view) = tensors.tensor(TRUNK_FILE)
+    {
+        pretrained.file = Some(view.data().into());
+    }
     let planned = plan(&file.config)?;
     let mut unknown = tensors.names();
-    unknown.retain(|name| !planned.iter().any(|known| known.name == *name));
+    let trunk = |name: &str| name == TRUNK_FILE && file.pretrained.is_some();
+    unknown.retain(|name| !trunk(name) && !planned.iter().any(|known| known.name == *name));
     unknown.sort_unstable();
     if let Some(name) = unknown.first() {
         let problem = "is not part of the network in the header";

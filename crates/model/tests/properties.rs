@@ -35,6 +35,7 @@ fn stored() -> Vec<u8> {
         calibration: None,
         classes: vec!["only".into()],
         version: "0.1.0".into(),
+        pretrained: None,
     };
     weights::to_bytes(&net, &file).unwrap()
 }

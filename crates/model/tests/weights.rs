@@ -32,6 +32,7 @@ fn file() -> ModelFile {
         }),
         classes: vec!["zero".into(), "a \"quoted\" ü".into()],
         version: "0.1.0".into(),
+        pretrained: None,
     }
 }
 

@@ -10,7 +10,8 @@ use crate::Result;
 /// Images embedded at once: a few MB of activations.
 const BATCH: usize = 256;
 
-/// The embedding of every image of a set, in order, each image transformed by `transform`.
+/// The embedding of every image of a set, in order, each image transformed by `transform` unless it has
+/// features.
 ///
 /// # Errors
 /// [`VerifierError::Model`](crate::VerifierError::Model) if the images don't fit the network, or the
@@ -23,6 +24,17 @@ pub fn embed_images(
     in_batches(net, images.len(), |batch| {
         Ok(batch_of(images, batch, transform))
     })
+}
+
+/// The embedding of one image, whose network input is `input`: (1, D).
+///
+/// # Errors
+/// As [`embed_images`].
+pub fn embed_input(net: &Network, input: Vec<f32>) -> Result<Embeddings> {
+    Ok(Embeddings::new(
+        forward(net, 1, input)?,
+        net.config().embedding,
+    )?)
 }
 
 /// The embeddings of `images` images, whose network input (N, C, H, W) `input` gives, a batch at a

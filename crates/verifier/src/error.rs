@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use data::DataError;
 use metrics::MetricsError;
 use model::ModelError;
+use pretrained::PretrainedError;
 
 /// What this crate's functions return.
 pub type Result<T> = std::result::Result<T, VerifierError>;
@@ -34,6 +35,10 @@ pub enum VerifierError {
     /// Several pictures that can't be used.
     #[error("{} pictures cannot be used: {}", .0.len(), listed(.0))]
     Pictures(Vec<DataError>),
+    /// A pretrained trunk that is missing, is another than the model's, fails, or can't be run by this
+    /// program.
+    #[error(transparent)]
+    Trunk(#[from] PretrainedError),
     /// An argument that fits neither model nor gallery.
     #[error("{0}")]
     Input(String),

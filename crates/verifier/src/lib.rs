@@ -30,7 +30,7 @@ mod verifier;
 
 pub use candle_core::Device;
 pub use data::Picture;
-pub use embed::embed_images;
+pub use embed::{embed_images, embed_input};
 pub use error::{Result, VerifierError};
 pub use gallery::Gallery;
 pub use metrics::{Embeddings, Neighbour, OperatingPoint, Verdict};

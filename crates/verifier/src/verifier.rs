@@ -7,11 +7,12 @@ use data::{
     read_picture,
 };
 use metrics::{Embeddings, OperatingPoint, Roc, Verdict};
-use model::{ModelFile, Network, weights};
+use model::{ModelError, ModelFile, Network, Pretrained, weights};
+use pretrained::{Encoder, Record};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::embed::in_batches;
+use crate::embed::{embed_input, in_batches};
 use crate::{Result, VerifierError};
 
 /// A trained network, ready to compare pictures.
@@ -25,6 +26,8 @@ pub struct Verifier {
     transform: Compose,
     shape: ImageShape,
     roc: Option<Roc>,
+    /// What makes the network's input of pictures, where its trunk is a pretrained one.
+    encoder: Option<Encoder>,
     fingerprint: OnceLock<String>,
 }
 
@@ -34,12 +37,14 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError::NoModel`] for a folder without a model; [`VerifierError::Model`], which names
     /// the file, for a model that is missing, damaged or of a newer format;
-    /// [`VerifierError::Calibration`] if its calibration makes no sense.
+    /// [`VerifierError::Calibration`] if its calibration makes no sense; [`VerifierError::Trunk`] for a
+    /// pretrained trunk that is missing, is another or does not give what it gave.
     pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let path = path.as_ref();
         if !path.is_dir() {
             let (net, file) = weights::open(path, device)?;
-            return Self::new(net, file);
+            let folder = path.parent().unwrap_or(Path::new(""));
+            return Self::beside(folder, net, file);
         }
         let file = path.join("model.safetensors");
         if !file.is_file() {
@@ -52,9 +57,42 @@ impl Verifier {
     ///
     /// # Errors
     /// [`VerifierError::Calibration`] if the calibration makes no sense, [`VerifierError::Picture`]
-    /// if no picture has the shape of the network's input.
+    /// if no picture has the shape of the network's input, [`VerifierError::Trunk`] as
+    /// [`open`](Self::open).
     pub fn new(net: Network, file: ModelFile) -> Result<Self> {
-        let shape = ImageShape::try_from(net.config().input)?;
+        Self::beside(Path::new(""), net, file)
+    }
+
+    /// A model whose file is in `folder`, where its trunk may be too.
+    fn beside(folder: &Path, net: Network, file: ModelFile) -> Result<Self> {
+        let pretrained = file.pretrained.as_ref();
+        let record = pretrained.map(record).transpose()?;
+        let encoder = record.as_ref().map(|record| {
+            let embedded = pretrained.and_then(|pretrained| pretrained.file.as_deref());
+            record.open(folder, embedded)
+        });
+        let encoder = encoder.transpose()?;
+        let verifier = Self::assemble(net, file, encoder)?;
+        if let (Some(record), Some(encoder)) = (record, &verifier.encoder) {
+            let features = encoder.features(&encoder.probe())?;
+            let embedding = embed_input(&verifier.net, features)?;
+            record.check_probe(embedding.row(0))?;
+        }
+        Ok(verifier)
+    }
+
+    fn assemble(net: Network, file: ModelFile, encoder: Option<Encoder>) -> Result<Self> {
+        let input = net.config().input;
+        let shape = match &encoder {
+            Some(encoder) if input.iter().product::<usize>() != encoder.dimension() => {
+                return Err(VerifierError::Input(format!(
+                    "the network takes {input:?} features, and its pretrained trunk gives {}",
+                    encoder.dimension()
+                )));
+            }
+            Some(encoder) => encoder.shape(),
+            None => ImageShape::try_from(input)?,
+        };
         let p = &file.preprocessing;
         let transform = TransformConfig {
             scale: p.scale,
@@ -69,6 +107,7 @@ impl Verifier {
             roc: roc.transpose()?,
             net,
             file,
+            encoder,
             fingerprint: OnceLock::new(),
         })
     }
@@ -140,13 +179,18 @@ impl Verifier {
         self.roc.as_ref()
     }
 
-    /// Channels, height and width of the network's input.
+    /// The pretrained encoder whose features are the network's input; `None` where pixels are.
+    pub fn encoder(&self) -> Option<&Encoder> {
+        self.encoder.as_ref()
+    }
+
+    /// Channels, height and width of the pictures that the network takes.
     pub fn shape(&self) -> ImageShape {
         self.shape
     }
 
     /// Identifies the network: SHA-256 of its weights, configuration and preprocessing, in
-    /// hexadecimal. The threshold does not count.
+    /// hexadecimal. The threshold does not count, nor where a pretrained trunk lies.
     ///
     /// # Errors
     /// [`VerifierError::Model`] if the network's device fails.
@@ -155,6 +199,7 @@ impl Verifier {
             return Ok(known);
         }
         let network = ModelFile {
+            pretrained: self.file.pretrained.as_ref().map(without_place),
             threshold: None,
             calibration: None,
             classes: Vec::new(),
@@ -208,7 +253,10 @@ impl Verifier {
 
     /// How pictures are framed for the network.
     pub fn framing(&self) -> Framing {
-        self.file.preprocessing.ink_side.into()
+        match &self.encoder {
+            Some(encoder) => encoder.framing(),
+            None => self.file.preprocessing.ink_side.into(),
+        }
     }
 
     /// Compares two pictures.
@@ -245,10 +293,12 @@ impl Verifier {
         })
     }
 
-    /// The network's input for pictures, (N, C, H, W): scaled and normalised.
+    /// The network's input for pictures, (N, C, H, W): scaled and normalised, or what a pretrained trunk
+    /// makes of them.
     ///
     /// # Errors
-    /// [`VerifierError::Input`] for a picture that was read for another network.
+    /// [`VerifierError::Input`] for a picture that was read for another network, [`VerifierError::Trunk`]
+    /// where the trunk fails.
     pub fn input<P: AsRef<Picture>>(&self, pictures: &[P]) -> Result<Vec<f32>> {
         let expected = self.shape.values();
         for (index, picture) in pictures.iter().enumerate() {
@@ -262,6 +312,29 @@ impl Verifier {
             }
         }
         let pixels = pictures.iter().map(|picture| &*picture.as_ref().pixels);
+        if let Some(encoder) = &self.encoder {
+            let pixels: Vec<&[u8]> = pixels.collect();
+            let features = pixels.par_iter().map(|pixels| encoder.features(pixels));
+            return Ok(features.collect::<pretrained::Result<Vec<_>>>()?.concat());
+        }
         Ok(input_of(self.shape, pixels, &self.transform))
     }
+}
+
+fn record(pretrained: &Pretrained) -> Result<Record> {
+    let record = serde_json::from_value(pretrained.record.clone());
+    record.map_err(|error| {
+        let place = "model header: `pretrained`".into();
+        let problem = format!("cannot be used: {error}");
+        ModelError::Format { place, problem }.into()
+    })
+}
+
+/// The same, wherever the file lies.
+fn without_place(pretrained: &Pretrained) -> Pretrained {
+    let mut record = pretrained.record.clone();
+    if let Some(record) = record.as_object_mut() {
+        record.remove("path");
+    }
+    Pretrained { record, file: None }
 }

@@ -1,5 +1,6 @@
 //! A user's picture made to look like a training image: [decoded](decode), then [framed](Framing).
 
+mod crop;
 mod decode;
 mod ink;
 mod letterbox;
@@ -14,6 +15,7 @@ use std::path::Path;
 use image::ImageFormat;
 use sha2::{Digest, Sha256};
 
+pub use self::crop::{Filter, Resize};
 use self::decode::MOST_BYTES;
 pub use self::treatment::{Size, Treatment};
 use crate::{DataError, ImageShape, LabelledImages, file};
@@ -49,6 +51,13 @@ pub enum Framing {
     /// The whole picture, its sides in proportion, as large as fits and in the middle; the rest of the
     /// frame takes the median colour of the picture's border.
     Letterbox,
+    /// The middle of the picture, which is scaled first: what image encoders are trained on.
+    CentreCrop {
+        /// How it is scaled.
+        resize: Resize,
+        /// By which filter.
+        filter: Filter,
+    },
 }
 
 impl Framing {
@@ -64,7 +73,7 @@ impl Framing {
     pub fn ink_side(self) -> Option<u32> {
         match self {
             Self::Ink(side) => Some(side),
-            Self::Letterbox => None,
+            Self::Letterbox | Self::CentreCrop { .. } => None,
         }
     }
 }
@@ -82,6 +91,8 @@ impl From<Option<u32>> for Framing {
 /// takes luminance. Of an animation the first frame counts. Then it is framed.
 ///
 /// [`Framing::Letterbox`] changes nothing else, and nothing at all in a picture of the shape's size.
+/// [`Framing::CentreCrop`] changes nothing else either; a side that scaling leaves shorter than the shape's is
+/// stretched to it.
 ///
 /// [`Framing::Ink`] inverts ink that is darker than the background, which is the median of the
 /// border's pixels. A picture of the shape's size is then taken as it is. In any other the background
@@ -143,6 +154,10 @@ pub fn picture_from_bytes(
     let (pixels, framed) = match framing {
         Framing::Letterbox => {
             let (pixels, framed) = letterbox::letterbox(pixels, found, shape);
+            (pixels, vec![framed])
+        }
+        Framing::CentreCrop { resize, filter } => {
+            let (pixels, framed) = crop::centre_crop(pixels, found, shape, resize, filter);
             (pixels, vec![framed])
         }
         Framing::Ink(side) => ink::frame_ink(path, pixels, found, shape, side)?,

@@ -38,7 +38,19 @@ pub(super) fn resize<T: 'static>(plane: Vec<T>, from: Size, to: Size) -> Vec<T>
 where
     Luma<T>: Pixel<Subpixel = T> + 'static,
 {
-    let filter = FilterType::CatmullRom;
+    resize_by(plane, from, to, FilterType::CatmullRom)
+}
+
+/// A plane of another size, by `filter`.
+pub(super) fn resize_by<T: 'static>(
+    plane: Vec<T>,
+    from: Size,
+    to: Size,
+    filter: FilterType,
+) -> Vec<T>
+where
+    Luma<T>: Pixel<Subpixel = T> + 'static,
+{
     ImageBuffer::<Luma<T>, _>::from_raw(from.0 as u32, from.1 as u32, plane)
         .map(|plane| imageops::resize(&plane, to.0 as u32, to.1 as u32, filter).into_raw())
         .unwrap_or_default()

@@ -40,6 +40,8 @@ pub enum Treatment {
     Brightened,
     /// Scaled in proportion and put in the middle of the frame.
     Letterboxed { from: Size, to: Size, frame: Size },
+    /// Scaled, and the middle cut out.
+    CentreCropped { from: Size, to: Size, middle: Size },
 }
 
 impl fmt::Display for Treatment {
@@ -69,6 +71,12 @@ impl fmt::Display for Treatment {
                 write!(
                     f,
                     "scaled from {from} to {to} pixels and centred in {frame}"
+                )
+            }
+            Self::CentreCropped { from, to, middle } => {
+                write!(
+                    f,
+                    "scaled from {from} to {to} pixels, the middle {middle} taken"
                 )
             }
         }

@@ -5,6 +5,7 @@ mod conv4;
 mod halving;
 mod lenet;
 mod norm;
+mod onnx;
 mod small_resnet;
 
 use std::fmt::Debug;
@@ -31,6 +32,9 @@ pub enum Trunk {
     SmallResnet,
     /// [`Conv4`].
     Conv4,
+    /// A pretrained encoder, which runs outside the network and is not trained: the network's input is its
+    /// features, (F, 1, 1).
+    Onnx,
 }
 
 /// A trunk: images (N, C, H, W) to features (N, F).
@@ -61,6 +65,7 @@ impl Trunk {
             Self::Lenet => lenet::DEFINITION,
             Self::SmallResnet => small_resnet::DEFINITION,
             Self::Conv4 => conv4::DEFINITION,
+            Self::Onnx => onnx::DEFINITION,
         }
     }
 

@@ -71,6 +71,7 @@ fn test_images(args: &EmbedArgs, verifier: &Verifier, voice: Voice) -> Result<La
     let before = run.manifest()?;
     let request = LoadAs {
         framing: Some(verifier.framing()),
+        encoder: verifier.encoder(),
         before: before.as_ref(),
         only_test: false,
         trained: true,

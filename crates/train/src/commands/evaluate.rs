@@ -95,6 +95,7 @@ pub fn judge(
     let before = run.manifest()?;
     let request = LoadAs {
         framing: Some(verifier.framing()),
+        encoder: verifier.encoder(),
         before: before.as_ref(),
         only_test: !own,
         trained: true,

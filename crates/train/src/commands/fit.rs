@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use data::Manifest;
 
 use crate::device::DeviceArgs;
-use crate::fit::{Fit, LoadAs, Outcome, load};
+use crate::fit::{Fit, LoadAs, Outcome, load, open_trunk};
 use crate::run::RunFolder;
 use crate::settings::{Layers, Preset, RunConfig, SettingFlags, read_text};
 use crate::terminal::{INTERRUPTED, Interrupt, VoiceArgs, print, tell};
@@ -60,9 +60,11 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
         Some(run) => {
             let run = RunFolder::open(run)?;
             let device = args.device.open(voice)?;
-            let load = |config: &RunConfig, before: Option<&Manifest>| {
+            let load = |config: &mut RunConfig, before: Option<&Manifest>| {
+                let encoder = open_trunk(config)?;
                 let request = LoadAs {
                     before,
+                    encoder: encoder.as_ref(),
                     ..LoadAs::default()
                 };
                 load(config, request, voice)
@@ -70,7 +72,7 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             Fit::resume(run, &args.set, args.allow_changes, &device, load)?
         }
         None => {
-            let config = configure(args)?;
+            let mut config = configure(args)?;
             if args.print_config {
                 print(config.to_toml()?)?;
                 return Ok(ExitCode::SUCCESS);
@@ -79,8 +81,10 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             // A repeat is a new network, which has seen nothing: its data is compared, and no more.
             let before =
                 RunFolder::manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
+            let encoder = open_trunk(&mut config)?;
             let request = LoadAs {
                 before: before.as_ref(),
+                encoder: encoder.as_ref(),
                 ..LoadAs::default()
             };
             let dataset = load(&config, request, voice)?;

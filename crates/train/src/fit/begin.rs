@@ -10,6 +10,7 @@ use model::{Network, weights};
 use serde_json::json;
 
 use super::Fit;
+use super::trunk::network_for;
 use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
@@ -48,7 +49,7 @@ impl Fit {
         settings: &[String],
         allow_changes: bool,
         device: &Device,
-        load: impl FnOnce(&RunConfig, Option<&Manifest>) -> Result<Dataset>,
+        load: impl FnOnce(&mut RunConfig, Option<&Manifest>) -> Result<Dataset>,
     ) -> Result<Self> {
         if run.path("summary.json").exists() {
             return Err(usage(format!(
@@ -59,7 +60,7 @@ impl Fit {
         }
         let before = run.config()?;
         let mut settings = settings.iter();
-        let config = settings
+        let mut config = settings
             .try_fold(Layers::of(&before)?, |layers, text| layers.assignment(text))?
             .finish()?;
         let changes = before.changes(&config)?;
@@ -71,7 +72,7 @@ impl Fit {
         }
         let lock = run.lock()?;
         let manifest = run.manifest()?;
-        let dataset = load(&config, manifest.as_ref())?;
+        let dataset = load(&mut config, manifest.as_ref())?;
         let of_data = manifest
             .map(|before| before.changes(&dataset.manifest))
             .unwrap_or_default();
@@ -132,7 +133,8 @@ impl Fit {
             )));
         }
         let mut rng = stream(config.seed, Purpose::Initialisation, 0);
-        let net = Network::new(config.net.clone(), DType::F32, device, &mut rng)?;
+        let net = network_for(&config, &dataset.train);
+        let net = Network::new(net, DType::F32, device, &mut rng)?;
         if anew {
             notes.extend(take_first_weights(&net, &config)?);
         }

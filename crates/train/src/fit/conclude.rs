@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use model::{ModelFile, Preprocessing, weights};
 
-use super::Fit;
+use super::{Fit, trunk};
 use crate::device;
 use crate::judging::{TestReport, calibrate};
 use crate::results::{self, ClassSizes, Summary};
@@ -32,6 +32,7 @@ impl Fit {
             calibration: Some(calibration),
             classes: self.dataset.train.classes().to_vec(),
             version: env!("CARGO_PKG_VERSION").into(),
+            pretrained: trunk::record(&self.config, self.trainer.net())?,
         };
         self.run
             .write(MODEL, &weights::to_bytes(self.trainer.net(), &file)?)?;

@@ -1,14 +1,18 @@
 use anyhow::Result;
 use data::{Dataset, FolderOptions, Framing, ImageShape, Manifest, SplitOptions};
+use pretrained::Encoder;
 
+use super::trunk::encode;
 use crate::settings::RunConfig;
-use crate::terminal::{Voice, reading_bar, usage};
+use crate::terminal::{Voice, picture_bar, usage};
 
 /// How images are loaded, besides what the settings say.
 #[derive(Clone, Copy, Default)]
 pub struct LoadAs<'a> {
     /// How the network that is judged on them frames pictures; for a new network, the source decides.
     pub framing: Option<Framing>,
+    /// What makes the network's input of them, where its trunk is a pretrained one.
+    pub encoder: Option<&'a Encoder>,
     /// What they were used for before.
     pub before: Option<&'a Manifest>,
     /// Whether all of them are tested on, but those that the source itself reserves for training.
@@ -22,7 +26,7 @@ pub struct LoadAs<'a> {
 /// # Errors
 /// For images that cannot be read, or that do not fit the settings.
 pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset> {
-    let bar = reading_bar(voice)?;
+    let bar = picture_bar(voice, "read")?;
     let options = FolderOptions {
         // Asked of folders alone: other images have a shape already, and it is compared below.
         shape: match config.data.source.takes_shape() {
@@ -30,7 +34,10 @@ pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset
                 .map_err(|error| usage(format!("net.input: {error}")))?,
             false => ImageShape::MNIST,
         },
-        framing: request.framing.unwrap_or(Framing::Letterbox),
+        framing: match request.encoder {
+            Some(encoder) => encoder.framing(),
+            None => request.framing.unwrap_or(Framing::Letterbox),
+        },
         skip_corrupt: config.data.skip_corrupt,
         store: config.data.store,
         transposed: config.data.transposed,
@@ -51,7 +58,7 @@ pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset
     };
     let loaded = config.data.source.load(&split, &options);
     bar.finish_and_clear();
-    let dataset = loaded?;
+    let mut dataset = loaded?;
     let ImageShape {
         channels,
         height,
@@ -63,6 +70,10 @@ pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset
             "net.input is {:?}, but the images of {} are {found:?}",
             config.net.input, dataset.name
         )));
+    }
+    if let Some(encoder) = request.encoder {
+        encode(&mut dataset, encoder, &config.pretrained, voice)?;
+        return Ok(dataset);
     }
     let side = height.min(width);
     if config.transform.shift as usize >= side {

@@ -5,6 +5,7 @@ mod conclude;
 mod dataset;
 mod evaluations;
 mod rollback;
+mod trunk;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::terminal::{Interrupt, StepProgress, Voice};
 use crate::training::{AHEAD, NotFinite, Trainer};
 
 pub use dataset::{LoadAs, load};
+pub use trunk::open_trunk;
 
 /// How a run ended.
 pub enum Outcome {
@@ -237,7 +239,7 @@ impl Fit {
     /// One step; returns the batch's loss, a scalar on the network's device.
     fn step(&mut self, batch: Batch, rate: f64) -> Result<Tensor> {
         let device = self.trainer.net().device();
-        let [c, h, w] = self.config.net.input;
+        let [c, h, w] = self.trainer.net().config().input;
         let images = Tensor::from_vec(batch.pixels, (batch.images.len(), c, h, w), device)?;
         let labels = Tensor::new(batch.labels, device)?;
         let stepped = self.trainer.step(&images, &labels, rate);

@@ -28,6 +28,7 @@ impl Environment {
             ("cuda", cfg!(feature = "cuda")),
             ("cudnn", cfg!(feature = "cudnn")),
             ("nccl", cfg!(feature = "nccl")),
+            ("pretrained", cfg!(feature = "pretrained")),
         ];
         let features = features.into_iter();
         Self {

@@ -131,7 +131,10 @@ impl Layers {
     /// # Errors
     /// For the first setting that does not exist, is of the wrong type, is out of range, or has no
     /// effect though the command line asks for it.
-    pub fn finish(self) -> Result<RunConfig> {
+    pub fn finish(mut self) -> Result<RunConfig> {
+        self.layers
+            .iter_mut()
+            .for_each(|layer| split_trunk(&mut layer.table));
         let mut table = self.base();
         let mut asked = Vec::new();
         for Layer { table: over, file } in self.layers {
@@ -216,6 +219,26 @@ pub fn read_text(path: &Path) -> Result<String> {
         )));
     }
     Ok(text)
+}
+
+/// Makes `net.trunk = "onnx:FILE"` two settings: which kind of trunk, and its file.
+fn split_trunk(table: &mut Table) {
+    let Some(Value::Table(net)) = table.get_mut("net") else {
+        return;
+    };
+    let file = match net.get("trunk") {
+        Some(Value::String(trunk)) => trunk.strip_prefix("onnx:").map(Value::from),
+        _ => None,
+    };
+    if let Some(file) = file {
+        net.insert("trunk".into(), "onnx".into());
+        let pretrained = table
+            .entry("pretrained")
+            .or_insert_with(|| Table::new().into());
+        if let Value::Table(pretrained) = pretrained {
+            pretrained.insert("file".into(), file);
+        }
+    }
 }
 
 /// Lays `over` on `base`, whose keys are all there are.

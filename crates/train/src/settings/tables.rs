@@ -36,6 +36,9 @@ settings! {
         schedule: Schedule,
         /// The network: a trunk, then fully connected layers.
         net: NetworkConfig,
+        /// The encoder that is the network's trunk with `net.trunk = "onnx"`; what is left empty is taken
+        /// from a `preprocessor_config.json` (Hugging Face) or `config.json` (timm) beside its file.
+        pretrained: PretrainedConfig,
         /// How the threshold is chosen.
         calibration: CalibrationConfig,
     }
@@ -218,8 +221,9 @@ settings! {
 settings! {
     for NetworkConfig {
         /// Convolutional layers of the network: `lenet`; `small-resnet`, which is deeper, for
-        /// photographs and other pictures with more to them than strokes; or `conv4`, four small
-        /// convolutions, for many classes of few images each
+        /// photographs and other pictures with more to them than strokes; `conv4`, four small convolutions,
+        /// for many classes of few images each; or `onnx:FILE`, an image encoder that was trained before,
+        /// which stays as it is
         trunk: Trunk ["--trunk NAME";] = Trunk::Lenet;
         /// Size of an input image: channels (1 or 3), height and width, such as 1x28x28; the
         /// pictures of a folder are scaled to it
@@ -244,6 +248,39 @@ settings! {
         embedding: usize ["--embedding D";] = 2;
         /// Divide every embedding by its Euclidean length, so that distances are at most 2
         normalised: bool ["--normalised";] = false;
+    }
+}
+
+settings! {
+    /// The encoder that is the network's trunk with `net.trunk = "onnx"`; what is left empty is taken from
+    /// a `preprocessor_config.json` (Hugging Face) or `config.json` (timm) beside its file.
+    struct PretrainedConfig {
+        /// ONNX file of the encoder, as `--trunk onnx:FILE` names it
+        file: String = String::new();
+        /// SHA-256 that the file has to have, in hexadecimal; a run fills it in
+        sha256: String = String::new();
+        /// Which of several outputs of the encoder are the features
+        output: String = String::new();
+        /// Height and width of the encoder's input, cut from the middle of the scaled picture
+        size: Vec<usize> = Vec::new();
+        /// What pictures are scaled to first: the shorter side, or height and width
+        resize: Vec<usize> = Vec::new();
+        /// How they are scaled: `nearest`, `bilinear`, `bicubic` or `lanczos`
+        interpolation: String = String::new();
+        /// Order in which the encoder takes colours: `rgb` or `bgr`
+        colours: String = String::new();
+        /// Factor applied to the raw pixels, 0 to 255; 0 for what the file beside the encoder says, or
+        /// 1/255
+        scale: f64 [in AT_LEAST_0;] = 0.0;
+        /// Mean subtracted after scaling, for each colour
+        mean: Vec<f64> = Vec::new();
+        /// Standard deviation divided by after that, for each colour
+        std: Vec<f64> = Vec::new();
+        /// With --trunk onnx:FILE, folder to keep the pictures' features in [default: beside FILE, ending in
+        /// .features]
+        cache: String ["--cache DIR";] = String::new();
+        /// With --trunk onnx:FILE, put the encoder into the model file, which then needs no other
+        embed: bool ["--embed-trunk";] = false;
     }
 }
 

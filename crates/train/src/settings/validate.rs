@@ -1,6 +1,7 @@
 //! Which configurations make sense.
 
 use anyhow::Result;
+use model::Trunk;
 use toml::{Table, Value};
 
 use super::RunConfig;
@@ -54,8 +55,35 @@ fn fits_together(config: &RunConfig) -> Result<()> {
         .map_err(|error| usage(format!("net: {error}")))
 }
 
+/// Why the setting at `key` has no effect on a network of this trunk, if it has none.
+fn unused_by_trunk(trunk: Trunk, key: &str) -> Option<String> {
+    const OWN: [&str; 6] = [
+        "data.turns",
+        "net.channels",
+        "net.conv_activation",
+        "net.grid",
+        "net.input",
+        "net.norm",
+    ];
+    let pretrained = key.starts_with("pretrained.");
+    let own = key.starts_with("transform.") || OWN.contains(&key);
+    match trunk {
+        Trunk::Onnx if own => Some(format!(
+            "{key} has no effect with --trunk onnx:FILE: the features of a picture are computed once, after \
+             the encoder's own preprocessing (see [pretrained])"
+        )),
+        Trunk::Lenet | Trunk::SmallResnet | Trunk::Conv4 if pretrained => {
+            Some(format!("{key} applies to --trunk onnx:FILE only"))
+        }
+        _ => None,
+    }
+}
+
 /// Why the setting at `key` has no effect, if it has none.
 pub fn unused(config: &RunConfig, key: &str) -> Option<String> {
+    if let Some(reason) = unused_by_trunk(config.net.trunk, key) {
+        return Some(reason);
+    }
     let settings = RunConfig::settings();
     let setting = settings.iter().find(|setting| setting.key == key)?;
     let (used_by, loss) = (setting.used_by?, config.loss.kind);

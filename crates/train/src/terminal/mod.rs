@@ -6,6 +6,6 @@ mod usage;
 mod voice;
 
 pub use interrupt::{INTERRUPTED, Interrupt};
-pub use progress::{StepProgress, reading_bar};
+pub use progress::{StepProgress, picture_bar};
 pub use usage::{UsageError, usage};
 pub use voice::{Voice, VoiceArgs, print, tell};

@@ -11,13 +11,13 @@ use super::{Voice, tell};
 /// Between two lines.
 const A_LINE: Duration = Duration::from_secs(1);
 
-/// The progress of reading pictures, where there is a terminal to see it on.
-pub fn reading_bar(voice: Voice) -> Result<ProgressBar> {
+/// The progress of what is done to pictures, where there is a terminal to see it on.
+pub fn picture_bar(voice: Voice, done: &str) -> Result<ProgressBar> {
     if voice != Voice::People || !std::io::stderr().is_terminal() {
         return Ok(ProgressBar::hidden());
     }
-    let style = "{bar:32} {pos}/{len} pictures read  {eta} left";
-    Ok(ProgressBar::no_length().with_style(ProgressStyle::with_template(style)?))
+    let style = format!("{{bar:32}} {{pos}}/{{len}} pictures {done}  {{eta}} left");
+    Ok(ProgressBar::no_length().with_style(ProgressStyle::with_template(&style)?))
 }
 
 /// The progress of a run's steps.

@@ -13,6 +13,8 @@ mod judging;
 mod learning;
 mod picture_folder;
 mod pictures;
+#[cfg(feature = "pretrained")]
+mod pretrained;
 mod refused_data;
 mod refused_pictures;
 mod refused_run_folders;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::scratch::Scratch;
 
 /// Two classes of 30 pictures each, 20x12 pixels: red and green blocks on white, no two alike.
-fn pictures(scratch: &Scratch) {
+pub fn pictures(scratch: &Scratch) {
     pictures_from(scratch, 0);
 }
 

@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::scratch::Scratch;
 
 /// `train serve` on a free port; it is killed if a test fails before it has stopped it.
-struct Service(Option<Child>, String);
+pub struct Service(Option<Child>, String);
 
 impl Service {
-    fn start(scratch: &Scratch, flags: &str) -> Self {
+    pub fn start(scratch: &Scratch, flags: &str) -> Self {
         let mut child = scratch
             .command(&format!("serve run --port 0 --json {flags}"))
             .stdout(Stdio::piped())
@@ -29,7 +29,7 @@ impl Service {
     }
 
     /// The status and the JSON that a form with the pictures as its fields is answered with.
-    fn post(&self, path: &str, fields: &[(&str, &Path)]) -> (String, Value) {
+    pub fn post(&self, path: &str, fields: &[(&str, &Path)]) -> (String, Value) {
         let mut body = Vec::new();
         for (name, picture) in fields {
             let head = format!(
@@ -55,7 +55,7 @@ impl Service {
         (status, serde_json::from_str(body).unwrap())
     }
 
-    fn stop(mut self) -> (Option<i32>, String) {
+    pub fn stop(mut self) -> (Option<i32>, String) {
         let child = self.0.take().unwrap();
         // SAFETY: it touches no memory; the child has not been waited for, so its number is its own.
         let sent = unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };

@@ -25,6 +25,7 @@ pub fn file(config: NetworkConfig) -> ModelFile {
         }),
         classes: vec!["a".into(), "b".into()],
         version: "0.1.0".into(),
+        pretrained: None,
     }
 }
 

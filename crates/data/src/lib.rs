@@ -39,7 +39,8 @@ pub use sources::{
     FolderOptions, Loaded, Source, Store, digits, idx, mnist_folder, picture_folder,
 };
 pub use transform::{
-    Compose, Edge, Normalise, RandomBrightness, RandomFlip, RandomRotation, RandomShift, Scale,
-    Transform, TransformConfig,
+    Compose, Edge, Normalise, RandomAffine, RandomBrightness, RandomContrast, RandomErasing,
+    RandomFlip, RandomHue, RandomRotation, RandomSaturation, RandomShift, RandomVerticalFlip,
+    Scale, Transform, TransformConfig,
 };
 pub use turns::{Turn, Turns};

@@ -1,6 +1,5 @@
-//! Transforms of pixel values.
+//! From bytes to what the network takes.
 
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::Transform;
@@ -31,22 +30,6 @@ impl Transform for Normalise {
     fn apply(&self, image: &mut [f32], _: ImageShape, _: &mut ChaCha8Rng) {
         for value in image {
             *value = (*value - self.mean) / self.std;
-        }
-    }
-}
-
-/// Multiplies every value by one random factor, uniform in 1-`max`..1+`max`, and caps it at 255.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RandomBrightness {
-    /// Largest change, as a fraction of the brightness.
-    pub max: f32,
-}
-
-impl Transform for RandomBrightness {
-    fn apply(&self, image: &mut [f32], _: ImageShape, rng: &mut ChaCha8Rng) {
-        let factor = 1.0 + (rng.random::<f32>() * 2.0 - 1.0) * self.max;
-        for value in image {
-            *value = (*value * factor).min(255.0);
         }
     }
 }

@@ -127,13 +127,32 @@ settings! {
         shift: u32 = 2, Caffe = 0;
         /// Largest random rotation of a training image, in degrees; 0 for none
         rotation: f32 [in DEGREES;] = 10.0, Caffe = 0.0;
-        /// What fills the gap where an image is shifted or rotated: `zero`, or `repeat` (the
-        /// nearest pixel)
+        /// Largest random change in size of a training image, as a fraction: 0.2 makes it up to 1.2
+        /// times as large or as small; 0 for none
+        zoom: f32 [in ZOOM;] = 0.0;
+        /// Largest random shear of a training image, in degrees by which upright lines are slanted; 0
+        /// for none
+        shear: f32 [in SHEAR;] = 0.0;
+        /// Largest share of a training image's area that a random crop cuts away before the rest is
+        /// scaled back to the full size; 0 for none
+        crop: f32 [in BELOW_1;] = 0.0;
+        /// What fills the gap where an image is moved: `zero`, or `repeat` (the nearest pixel)
         edge: Edge = Edge::Zero, Folder = Edge::Repeat;
         /// Mirror half of the training images left to right
         flip: bool = false;
+        /// Mirror half of the training images top to bottom
+        flip_vertical: bool = false;
         /// Largest random change in brightness of a training image, as a fraction; 0 for none
         brightness: f32 [in SHARE;] = 0.0;
+        /// Largest random change in contrast of a training image, as a fraction; 0 for none
+        contrast: f32 [in SHARE;] = 0.0;
+        /// Largest random change in saturation of a training image, as a fraction; 0 for none
+        saturation: f32 [in SHARE;] = 0.0;
+        /// Largest random turn of a training image's hues, as a fraction of the colour wheel; 0 for none
+        hue: f32 [in HALF;] = 0.0;
+        /// Largest share of a training image's area to erase, in half of the images: a rectangle is
+        /// filled with the image's mean; 0 for none
+        erase: f32 [in SHARE;] = 0.0;
     }
 }
 
@@ -306,6 +325,18 @@ const FINITE: Range = Range {
 const DEGREES: Range = Range {
     expected: "from 0 to 180 degrees",
     holds: |value| (0.0..=180.0).contains(&value),
+};
+const ZOOM: Range = Range {
+    expected: "from 0 to 4 (a fifth of the size to five times the size)",
+    holds: |value| (0.0..=4.0).contains(&value),
+};
+const SHEAR: Range = Range {
+    expected: "from 0 to 45 degrees",
+    holds: |value| (0.0..=45.0).contains(&value),
+};
+const HALF: Range = Range {
+    expected: "from 0 to 0.5",
+    holds: |value| (0.0..=0.5).contains(&value),
 };
 
 /// Pairs are held in memory at once: a few hundred MB for the most.

@@ -174,6 +174,26 @@ impl LabelledImages {
         })
     }
 
+    /// Whether these are drawings in one colour, such as signs and characters, as far as a sample of them
+    /// tells: grey, and nearly two thirds of them plain background, black or white.
+    pub fn are_drawings(&self) -> bool {
+        const SAMPLE: usize = 1000;
+        const BACKGROUND: f64 = 0.65;
+        let plane = self.shape.height * self.shape.width;
+        let (mut black, mut white, mut all) = (0, 0, 0);
+        for image in (0..self.len()).step_by(self.len().div_ceil(SAMPLE).max(1)) {
+            let mut planes = self.image(image).chunks_exact(plane);
+            let first = planes.next().unwrap_or_default();
+            if planes.any(|other| other != first) {
+                return false;
+            }
+            black += first.iter().filter(|value| **value < 16).count();
+            white += first.iter().filter(|value| **value > 239).count();
+            all += plane;
+        }
+        black.max(white) as f64 > BACKGROUND * all as f64
+    }
+
     /// All images of `file`, of `shape`, a label for each.
     pub(crate) fn mapped(
         shape: ImageShape,

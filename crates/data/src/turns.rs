@@ -13,6 +13,9 @@ pub enum Turns {
     /// None: classes stay as they are.
     #[default]
     None,
+    /// Left to the images: [`Both`](Self::Both) for [drawings](crate::LabelledImages::are_drawings).
+    /// Whoever trains decides before images are drawn; until then none.
+    Auto,
     /// Those turned by 90, 180 and 270 degrees.
     Quarter,
     /// Mirror images.
@@ -47,7 +50,7 @@ impl Turns {
         ];
         const MIRROR: [Turn; 2] = [ALL[0], ALL[4]];
         match self {
-            Self::None => &ALL[..1],
+            Self::None | Self::Auto => &ALL[..1],
             Self::Quarter => &ALL[..4],
             Self::Mirror => &MIRROR,
             Self::Both => &ALL,

@@ -72,7 +72,7 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             Fit::resume(run, &args.set, args.allow_changes, &device, load)?
         }
         None => {
-            let mut config = configure(args)?;
+            let (mut config, input_is_given) = configure(args)?;
             if args.print_config {
                 print(config.to_toml()?)?;
                 return Ok(ExitCode::SUCCESS);
@@ -82,6 +82,10 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             let before =
                 RunFolder::manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
             let encoder = open_trunk(&mut config)?;
+            let takes_shape = config.data.source.takes_shape() && encoder.is_none();
+            if takes_shape && !input_is_given && config.data.source.is_grey()? {
+                config.net.input[0] = 1;
+            }
             let request = LoadAs {
                 before: before.as_ref(),
                 encoder: encoder.as_ref(),
@@ -124,8 +128,8 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
     }
 }
 
-/// What the flags ask for.
-fn configure(args: &FitArgs) -> Result<RunConfig> {
+/// What the flags ask for, and whether the size of the network's input is part of it.
+fn configure(args: &FitArgs) -> Result<(RunConfig, bool)> {
     let mut layers = Layers::new(args.preset);
     if let Some(path) = &args.config {
         layers = layers.text(path, &read_text(path)?)?;
@@ -134,7 +138,7 @@ fn configure(args: &FitArgs) -> Result<RunConfig> {
         layers = layers.set(key, value.clone())?;
     }
     let mut assignments = args.set.iter();
-    assignments
-        .try_fold(layers, |layers, text| layers.assignment(text))?
-        .finish()
+    let layers = assignments.try_fold(layers, |layers, text| layers.assignment(text))?;
+    let input_is_given = layers.ask_for("net", "input");
+    Ok((layers.finish()?, input_is_given))
 }

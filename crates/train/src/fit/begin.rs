@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use data::{Dataset, Manifest, Purpose, SplitBy, stream};
-use model::{Network, weights};
+use data::{Dataset, Manifest, Purpose, SplitBy, Turns, stream};
+use model::{Network, Trunk, weights};
 use serde_json::json;
 
 use super::Fit;
@@ -178,6 +178,25 @@ fn fit_to_images(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
              choose the threshold, so they flatter"
                 .into(),
         );
+    }
+    if config.data.turns == Turns::Auto {
+        let [_, height, width] = config.net.input;
+        let turns = config.net.trunk != Trunk::Onnx
+            && height == width
+            && dataset.new_validation_classes
+            && dataset.train.are_drawings();
+        config.data.turns = match turns {
+            true => Turns::Both,
+            false => Turns::None,
+        };
+        if turns {
+            notes.push(
+                "the pictures are drawings: turned and mirrored ones are trained on as further classes \
+                 (data.turns = both; switch it off with --turns none where a turned drawing shows the \
+                 same thing)"
+                    .into(),
+            );
+        }
     }
     let images = dataset.train.len();
     let pairs = &mut config.training.pairs_per_batch;

@@ -52,6 +52,8 @@ pub enum Base {
     Caffe,
     /// A data source whose images take any size.
     Folder,
+    /// Such a source with the default preset: what trains best on pictures of any kind.
+    Pictures,
 }
 
 /// A table of `config.toml` whose settings are declared.

@@ -126,6 +126,11 @@ impl Layers {
         self.set(key, parsed.unwrap_or_else(|| Value::from(value)))
     }
 
+    /// Whether the user asks for a value of this setting.
+    pub fn ask_for(&self, table: &str, key: &str) -> bool {
+        self.asked::<Value>(table, key).is_some()
+    }
+
     /// The whole configuration, checked.
     ///
     /// # Errors
@@ -162,15 +167,19 @@ impl Layers {
         let source = self.asked::<Source>("data", "source").unwrap_or_default();
         if source.takes_shape() {
             bases.push(Base::Folder);
+            if self.preset == Preset::Default {
+                bases.push(Base::Pictures);
+            }
         }
         let mut table = RunConfig::defaults(&bases);
+        let before = table.get("net").and_then(|net| net.get("trunk")).cloned();
         let mut set = |name: &str, key: &str, value: Value| {
             if let Some(Value::Table(inner)) = table.get_mut(name) {
                 inner.insert(key.into(), value);
             }
         };
-        let trunk: Trunk = self.asked("net", "trunk").unwrap_or_default();
-        if trunk != Trunk::default() {
+        let other = |trunk: &Trunk| Some(&value(*trunk)) != before.as_ref();
+        if let Some(trunk) = self.asked::<Trunk>("net", "trunk").filter(other) {
             set("net", "channels", value(trunk.default_channels()));
             set("net", "norm", value(trunk.default_norm()));
             set("net", "hidden", value(trunk.default_hidden()));

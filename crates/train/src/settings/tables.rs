@@ -51,7 +51,7 @@ settings! {
         length: Length [
             "--epochs N" => epochs "Train for N epochs";
             "--steps N" => steps "Train for N steps";
-        ] = Length::Epochs(60), Caffe = Length::Steps(50_000);
+        ] = Length::Epochs(60), Caffe = Length::Steps(50_000), Pictures = Length::Steps(8000);
         /// Pairs per batch; the network sees twice as many images
         pairs_per_batch: usize ["--batch N"; in AT_LEAST_1; for Pairs;] = 64;
         /// Steps between two lines of metrics.jsonl
@@ -60,13 +60,13 @@ settings! {
         init: String ["--init RUN";] = String::new();
         /// Steps between two evaluations; 0 for every epoch, or less often where evaluations would take
         /// more than a small share of the time
-        evaluate_every: u64 = 0;
+        evaluate_every: u64 = 0, Pictures = 250;
         /// Weights to keep: `last`, `best` (of the evaluation with the largest validation AUC), or
         /// `auto` (best where the validation classes are new to the network)
         weights: Weights = Weights::Auto;
         /// With the best weights, end training after this many evaluations without improvement; 0 for
         /// never
-        patience: u64 = 0, Folder = 20;
+        patience: u64 = 0, Folder = 20, Pictures = 8;
         /// Seconds between two checkpoints; 0 writes one after every step
         checkpoint_seconds: u64 = 30;
         /// Number of checkpoints to keep
@@ -100,8 +100,9 @@ settings! {
         /// `adjacent` (neighbours in a shuffled order)
         pairing: Pairing ["--pairing NAME"; for Pairs;] = Pairing::Balanced, Caffe = Pairing::Uniform;
         /// Make classes of turned training images: `none`, `quarter` (turned by 90, 180 and 270 degrees,
-        /// four times the classes), `mirror` (mirrored left to right, twice) or `both` (eight times)
-        turns: Turns ["--turns KIND";] = Turns::None;
+        /// four times the classes), `mirror` (mirrored left to right, twice), `both` (eight times) or
+        /// `auto` (both for drawings, such as characters, where whole classes are held out)
+        turns: Turns ["--turns KIND";] = Turns::None, Pictures = Turns::Auto;
         /// Train without these classes and test on them alone; names or patterns, such as 7,8,9 or
         /// 'Greek/*'
         hold_out_classes: Vec<String> ["--hold-out-classes NAMES" => names;] = Vec::new();
@@ -162,7 +163,7 @@ settings! {
     struct LossConfig {
         /// Pairs to compute the loss over: `pairs` (drawn in advance) or `in-batch` (all pairs of a
         /// batch)
-        kind: LossKind ["--loss KIND";] = LossKind::Pairs;
+        kind: LossKind ["--loss KIND";] = LossKind::Pairs, Pictures = LossKind::InBatch;
         /// Formula of the loss: `hadsell`, `legacy`, `squared`, `exponential-l1` or
         /// `exponential-l2`
         variant: Variant ["--variant NAME";] = Variant::Hadsell;
@@ -176,14 +177,15 @@ settings! {
     #[derive(Copy)]
     struct InBatchConfig {
         /// With --loss in-batch, classes per batch
-        classes_per_batch: usize ["--classes-per-batch N"; for InBatch;] = 10;
+        classes_per_batch: usize ["--classes-per-batch N"; for InBatch;] = 10, Pictures = 20;
         /// With --loss in-batch, images of each class per batch
-        samples_per_class: usize ["--samples-per-class N"; for InBatch;] = 12;
+        samples_per_class: usize ["--samples-per-class N"; for InBatch;] = 12, Pictures = 6;
         /// With --loss in-batch, the pairs that count: `all`, `hard`, `semi-hard:WIDTH` or
         /// `hardest:N` (dissimilar pairs per anchor)
         miner: MinerChoice ["--miner NAME"; for InBatch;] = MinerChoice::default();
         /// How the losses of the pairs are combined: `mean`, `mean-non-zero` or `sum`
-        reduction: InBatchReduction [for InBatch;] = InBatchReduction::Mean;
+        reduction: InBatchReduction [for InBatch;] = InBatchReduction::Mean,
+            Pictures = InBatchReduction::MeanNonZero;
         /// Weigh similar and dissimilar pairs equally, however many there are of each
         balanced: bool [for InBatch;] = true;
         /// Embeddings of earlier batches to compare each batch with as well (cross-batch memory); 0 for
@@ -243,28 +245,31 @@ settings! {
         /// photographs and other pictures with more to them than strokes; `conv4`, four small convolutions,
         /// for many classes of few images each; or `onnx:FILE`, an image encoder that was trained before,
         /// which stays as it is
-        trunk: Trunk ["--trunk NAME";] = Trunk::Lenet;
+        trunk: Trunk ["--trunk NAME";] = Trunk::Lenet, Pictures = Trunk::SmallResnet;
         /// Size of an input image: channels (1 or 3), height and width, such as 1x28x28; the
-        /// pictures of a folder are scaled to it
-        input: [usize; 3] ["--input CxHxW" => input;] = NetworkConfig::relu(2).input, Folder = [3, 64, 64];
+        /// pictures of a folder are scaled to it, and taken as grey (1x32x32) where all of them are grey and
+        /// nothing is asked for
+        input: [usize; 3] ["--input CxHxW" => input;] = NetworkConfig::relu(2).input, Folder = [3, 64, 64],
+            Pictures = [3, 32, 32];
         /// Filters of the trunk's convolutions: both of LeNet's, or one number per stage of a
         /// residual network or per block of `conv4`
         channels: Vec<usize> = NetworkConfig::relu(2).channels,
-            Caffe = NetworkConfig::caffe(2).channels;
+            Caffe = NetworkConfig::caffe(2).channels,
+            Pictures = NetworkConfig::small_resnet(2).channels;
         /// Activation after each convolution: `relu` or `linear`
         conv_activation: Activation = NetworkConfig::relu(2).conv_activation,
             Caffe = NetworkConfig::caffe(2).conv_activation;
         /// Normalise what each convolution gives, before the activation: `none`, or `group` (over
         /// groups of channels, each image by itself; the default of `conv4`)
-        norm: Norm ["--norm NAME";] = Norm::None;
+        norm: Norm ["--norm NAME";] = Norm::None, Pictures = Norm::Group;
         /// `small-resnet`: the last maps are averaged over each cell of a grid of so many cells a side; 1
         /// for the mean over all places
         grid: usize [in AT_LEAST_1;] = 1;
         /// Fully connected layers between the trunk and the embedding
         hidden: Vec<Hidden> = NetworkConfig::relu(2).hidden,
-            Caffe = NetworkConfig::caffe(2).hidden;
+            Caffe = NetworkConfig::caffe(2).hidden, Pictures = Vec::<Hidden>::new();
         /// Dimensions of the embedding
-        embedding: usize ["--embedding D";] = 2;
+        embedding: usize ["--embedding D";] = 2, Pictures = 64;
         /// Divide every embedding by its Euclidean length, so that distances are at most 2
         normalised: bool ["--normalised";] = false;
     }

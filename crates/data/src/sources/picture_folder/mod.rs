@@ -14,7 +14,8 @@ use super::{Form, Loaded, Source};
 use crate::dataset::Part;
 use crate::pixel_file::PixelFile;
 use crate::{
-    DataError, Framing, ImageFile, ImageShape, LabelledImages, PictureProblem, read_picture_hashed,
+    DataError, Framing, ImageFile, ImageShape, LabelledImages, PictureProblem, read_picture,
+    read_picture_hashed,
 };
 
 pub(super) const FORM: Form = Form {
@@ -102,6 +103,30 @@ pub fn picture_folder(folder: &Path, options: &FolderOptions) -> Result<Loaded, 
         test: None,
         notes,
     })
+}
+
+/// Whether all of a sample of the pictures in `folder`, spread evenly over it, are grey; those that cannot
+/// be read are passed over.
+pub(super) fn is_grey(folder: &Path) -> Result<bool, DataError> {
+    const SAMPLE: usize = 100;
+    /// Large enough for a spot of colour.
+    const SHAPE: ImageShape = ImageShape {
+        channels: 3,
+        height: 64,
+        width: 64,
+    };
+    let files = Listing::of(folder, &mut Vec::new())?.files;
+    let sample = files.iter().step_by(files.len().div_ceil(SAMPLE).max(1));
+    let sample: Vec<_> = sample.collect();
+    let plane = SHAPE.values() / SHAPE.channels;
+    Ok(sample.into_par_iter().all(|file| {
+        let picture = read_picture(&file.path, SHAPE, Framing::Letterbox);
+        picture.map_or(true, |picture| {
+            let mut planes = picture.pixels.chunks_exact(plane);
+            let red = planes.next();
+            planes.all(|other| Some(other) == red)
+        })
+    }))
 }
 
 impl Listing {

@@ -26,15 +26,15 @@ pub fn embed_images(
     })
 }
 
-/// The embedding of one image, whose network input is `input`: (1, D).
+/// The embeddings of images whose network input (N, C, H, W) is `input`.
 ///
 /// # Errors
 /// As [`embed_images`].
-pub fn embed_input(net: &Network, input: Vec<f32>) -> Result<Embeddings> {
-    Ok(Embeddings::new(
-        forward(net, 1, input)?,
-        net.config().embedding,
-    )?)
+pub fn embed_input(net: &Network, input: &[f32]) -> Result<Embeddings> {
+    let each = net.config().input.into_iter().product::<usize>();
+    in_batches(net, input.len() / each, |batch| {
+        Ok(input[batch.start * each..batch.end * each].to_vec())
+    })
 }
 
 /// The embeddings of `images` images, whose network input (N, C, H, W) `input` gives, a batch at a

@@ -75,7 +75,7 @@ impl Verifier {
         let verifier = Self::assemble(net, file, encoder)?;
         if let (Some(record), Some(encoder)) = (record, &verifier.encoder) {
             let features = encoder.features(&encoder.probe())?;
-            let embedding = embed_input(&verifier.net, features)?;
+            let embedding = embed_input(&verifier.net, &features)?;
             record.check_probe(embedding.row(0))?;
         }
         Ok(verifier)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use clap::Args;
 use data::{LabelledImages, batch_of};
-use verifier::{Verifier, embed_images};
+use verifier::{Verifier, embed_images, embed_input};
 
 use super::model::ModelArgs;
 use crate::fit::{LoadAs, load};
@@ -42,7 +42,10 @@ pub fn embed(args: &EmbedArgs) -> Result<()> {
         let names = args.pictures.iter().map(|path| path.display().to_string());
         let names: Vec<String> = names.collect();
         header.insert("pictures".to_string(), serde_json::to_string(&names)?);
-        (verifier.input(&pictures)?, verifier.embed(&pictures)?)
+        // The input of a pretrained trunk's head takes longest, and it is wanted too.
+        let input = verifier.input(&pictures)?;
+        let embeddings = embed_input(verifier.net(), &input)?;
+        (input, embeddings)
     };
     let [c, h, w] = verifier.net().config().input;
     let count = embeddings.len();

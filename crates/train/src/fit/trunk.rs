@@ -144,6 +144,9 @@ pub fn encode(
     let folder = cache_folder(settings);
     let mut cache = Cache::open(folder.as_deref(), encoder);
     let bar = picture_bar(voice, "put through the trunk")?;
+    if bar.is_hidden() {
+        voice.say(&format!("putting the pictures through {}", settings.file));
+    }
     let mut encode = |images: &LabelledImages| {
         encoder.encode(images, &mut cache, &|done, all| {
             bar.set_length(all as u64);
@@ -189,7 +192,7 @@ pub fn record(config: &RunConfig, net: &Network) -> Result<Option<Pretrained>> {
     let Some(encoder) = open_trunk(&mut config.clone())? else {
         return Ok(None);
     };
-    let embedding = embed_input(net, encoder.features(&encoder.probe())?)?;
+    let embedding = embed_input(net, &encoder.features(&encoder.probe())?)?;
     let file = Path::new(&config.pretrained.file);
     let record = encoder.record(file, embedding.row(0).to_vec());
     let whole = match config.pretrained.embed {

@@ -33,7 +33,9 @@ pub use picture::{
     Framing, Picture, Size, Treatment, is_picture_name, picture_from_bytes, read_picture,
 };
 pub use random::{Purpose, stream};
-pub use samplers::{Drawn, MPerClass, Pair, PairSampler, Pairing, Sampler, balanced_pairs};
+pub use samplers::{
+    Drawn, MPerClass, Pair, PairSampler, Pairing, Repeated, Sampler, balanced_pairs,
+};
 pub use sources::{
     FolderOptions, Loaded, Source, Store, digits, idx, mnist_folder, picture_folder,
 };

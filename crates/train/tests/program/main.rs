@@ -13,6 +13,7 @@ mod judging;
 mod learning;
 mod picture_folder;
 mod pictures;
+mod preview;
 mod refused_data;
 mod refused_pictures;
 mod refused_run_folders;

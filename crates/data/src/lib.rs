@@ -34,7 +34,9 @@ pub use picture::{
     read_picture,
 };
 pub use random::{Purpose, stream};
-pub use samplers::{Drawn, MPerClass, Pair, PairSampler, Pairing, Sampler, balanced_pairs};
+pub use samplers::{
+    Drawn, MPerClass, Pair, PairSampler, Pairing, Repeated, Sampler, balanced_pairs,
+};
 pub use sources::{
     FolderOptions, Loaded, Source, Store, digits, idx, mnist_folder, picture_folder,
 };

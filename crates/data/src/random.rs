@@ -26,6 +26,8 @@ pub enum Purpose {
     // 7 was the test pictures of a folder, which a hash decides by now.
     /// How the images of a batch are turned; indexed by step.
     Turns = 8,
+    /// Which training images a preview shows.
+    Preview = 9,
 }
 
 /// The generator for `purpose`, the `index`-th of its streams (a step, an epoch).
@@ -47,7 +49,7 @@ mod tests {
     use super::*;
     use rand::RngCore;
 
-    const PURPOSES: [Purpose; 8] = [
+    const PURPOSES: [Purpose; 9] = [
         Purpose::Initialisation,
         Purpose::Split,
         Purpose::Sampling,
@@ -56,6 +58,7 @@ mod tests {
         Purpose::ValidationPairs,
         Purpose::ClassBatches,
         Purpose::Turns,
+        Purpose::Preview,
     ];
 
     #[test]
@@ -72,6 +75,7 @@ mod tests {
                 13_002_587_072_520_787_082,
                 9_554_753_001_108_874_863,
                 7_066_352_423_084_509_838,
+                17_874_796_306_026_652_638,
             ]
         );
     }

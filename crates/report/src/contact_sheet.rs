@@ -1,12 +1,19 @@
 //! Images of a data set on one sheet, as a PNG.
 
+use std::cmp::Ordering;
+
 use anyhow::{Context, Result};
 use data::{ImageShape, LabelledImages};
 use image::codecs::png::{CompressionType, FilterType as Filter, PngEncoder};
 use image::imageops::{FilterType, replace};
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
 
-/// Images side by side, row by row, on a sheet that is about square.
+/// What is between the images of [`ContactSheet::in_rows`]: that many pixels of a grey that neither the
+/// background of drawings nor that of photographs has.
+const GAP: u32 = 4;
+const GREY: u8 = 160;
+
+/// Images side by side, row by row.
 pub struct ContactSheet {
     /// The PNG file.
     pub png: Vec<u8>,
@@ -15,20 +22,41 @@ pub struct ContactSheet {
 }
 
 impl ContactSheet {
-    /// The images of those indices in that order; larger ones made smaller, so that neither side
+    /// The images of those indices in that order on a sheet that is about square; larger ones made smaller, so that neither side
     /// is longer than `side`.
     pub fn new(images: &LabelledImages, indices: &[usize], side: u32) -> Result<Self> {
         let tile = tile(images.shape(), side);
-        let columns = columns(indices.len());
-        let rows = indices.len().div_ceil(columns as usize) as u32;
-        let (width, height) = (columns * tile.0, rows.max(1) * tile.1);
+        Self::draw(images, indices, columns(indices.len()), tile, 0)
+    }
+
+    /// All images in order, `columns` to a row, with a gap between them; enlarged by a whole number, so
+    /// that neither side is shorter than `side`.
+    pub fn in_rows(images: &LabelledImages, columns: usize, side: u32) -> Result<Self> {
+        let size = images.shape().size();
+        let (width, height) = (size.0 as u32, size.1 as u32);
+        let factor = side.div_ceil(width.min(height));
+        let tile = (width * factor, height * factor);
+        let all: Vec<usize> = (0..images.len()).collect();
+        Self::draw(images, &all, columns as u32, tile, GAP)
+    }
+
+    fn draw(
+        images: &LabelledImages,
+        indices: &[usize],
+        columns: u32,
+        tile: (u32, u32),
+        gap: u32,
+    ) -> Result<Self> {
+        let rows = indices.len().div_ceil(columns as usize).max(1) as u32;
+        let step = (tile.0 + gap, tile.1 + gap);
+        let (width, height) = (columns * step.0 - gap, rows * step.1 - gap);
         let mut sheet = match images.shape().channels {
-            3 => DynamicImage::new_rgb8(width, height),
-            _ => DynamicImage::new_luma8(width, height),
+            3 => RgbImage::from_pixel(width, height, Rgb([GREY; 3])).into(),
+            _ => DynamicImage::from(GrayImage::from_pixel(width, height, [GREY].into())),
         };
         for (place, &index) in (0u32..).zip(indices) {
-            let (x, y) = (place % columns * tile.0, place / columns * tile.1);
-            replace(&mut sheet, &small(images, index, tile), x.into(), y.into());
+            let (x, y) = (place % columns * step.0, place / columns * step.1);
+            replace(&mut sheet, &scaled(images, index, tile), x.into(), y.into());
         }
         let mut png = Vec::new();
         sheet
@@ -58,7 +86,7 @@ pub fn tile(shape: ImageShape, side: u32) -> (u32, u32) {
     (fit(width), fit(height))
 }
 
-fn small(images: &LabelledImages, index: usize, (width, height): (u32, u32)) -> DynamicImage {
+fn scaled(images: &LabelledImages, index: usize, (width, height): (u32, u32)) -> DynamicImage {
     let shape = images.shape();
     let (full_width, full_height) = (shape.width as u32, shape.height as u32);
     let pixels = images.image(index);
@@ -73,10 +101,10 @@ fn small(images: &LabelledImages, index: usize, (width, height): (u32, u32)) -> 
             [value(0, x, y)].into()
         })),
     };
-    if (width, height) == (full_width, full_height) {
-        full
-    } else {
-        full.resize_exact(width, height, FilterType::Triangle)
+    match width.cmp(&full_width) {
+        Ordering::Equal => full,
+        Ordering::Less => full.resize_exact(width, height, FilterType::Triangle),
+        Ordering::Greater => full.resize_exact(width, height, FilterType::Nearest),
     }
 }
 
@@ -107,6 +135,30 @@ mod tests {
                     let (x, y) = (place % 2 * 2 + x, place / 2 * 3 + y);
                     assert_eq!(read.get_pixel(x as u32, y as u32).0, expected);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn images_in_rows_are_enlarged_by_a_whole_number_and_have_a_gap() {
+        for shape in [[1, 3, 2], [3, 3, 2]] {
+            let images = images(shape, 6);
+            // 2x3 pixels become 6x9.
+            let sheet = ContactSheet::in_rows(&images, 3, 5).unwrap();
+            assert_eq!(sheet.tile, (6, 9));
+            let read = image::load_from_memory(&sheet.png).unwrap().to_rgb8();
+            assert_eq!(read.dimensions(), (3 * 6 + 2 * 4, 2 * 9 + 4));
+            for (x, y, pixel) in read.enumerate_pixels() {
+                let (column, row) = (x / 10, y / 13);
+                let (x, y) = ((x % 10 / 3) as usize, (y % 13 / 3) as usize);
+                let expected = match x < 2 && y < 3 {
+                    true => [0, 1, 2].map(|channel| {
+                        let channel = channel.min(shape[0] - 1);
+                        images.image((row * 3 + column) as usize)[channel * 6 + y * 2 + x]
+                    }),
+                    false => [GREY; 3],
+                };
+                assert_eq!(pixel.0, expected, "{x} {y}");
             }
         }
     }

@@ -3,12 +3,14 @@
 mod m_per_class;
 mod pair_pool;
 mod pairs;
+mod repeated;
 
 use std::fmt::Debug;
 
 pub use m_per_class::MPerClass;
 pub use pair_pool::{Pair, balanced_pairs};
 pub use pairs::{PairSampler, Pairing};
+pub use repeated::Repeated;
 
 use crate::{Turn, Turns};
 

@@ -146,6 +146,14 @@ impl TransformConfig {
             }),
         ])
     }
+
+    /// The pixels that the [evaluation](Self::evaluation) chain makes `input` of, rounded to bytes.
+    pub fn pixels(&self, input: &[f32]) -> Vec<u8> {
+        let pixel = |value: &f32| (value * self.std + self.mean) / self.scale;
+        // A cast keeps to the range of bytes.
+        let pixels = input.iter().map(|value| pixel(value).round() as u8);
+        pixels.collect()
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +176,29 @@ mod tests {
         let expected = [0.0f32, 0.2, 1.0].map(|v| (v - 0.1307) / 0.3081);
         for (found, expected) in std::iter::zip(pixels, expected) {
             assert!((found - expected).abs() < 1e-4, "{found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn network_input_is_made_pixels_again() {
+        let shape = ImageShape {
+            channels: 1,
+            height: 16,
+            width: 16,
+        };
+        let caffe = TransformConfig {
+            scale: 1.0 / 256.0,
+            mean: 0.0,
+            std: 1.0,
+            ..TransformConfig::default()
+        };
+        for config in [TransformConfig::default(), caffe] {
+            let all: Vec<u8> = (0..=255).collect();
+            let mut input: Vec<f32> = all.iter().map(|&pixel| f32::from(pixel)).collect();
+            let mut rng = stream(1, Purpose::Augmentation, 0);
+            config.evaluation().apply(&mut input, shape, &mut rng);
+            assert_eq!(config.pixels(&input), all);
+            assert_eq!(config.pixels(&[-100.0, 1000.0]), [0, 255]);
         }
     }
 

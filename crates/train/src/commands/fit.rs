@@ -1,33 +1,24 @@
 //! `train fit`: trains a network and writes a run folder.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{ArgGroup, Args};
+use clap::Args;
 use data::Manifest;
 
+use super::settings::{NEW_RUN, SettingsArgs};
 use crate::device::DeviceArgs;
 use crate::fit::{Fit, LoadAs, Outcome, load, open_trunk};
 use crate::run::RunFolder;
-use crate::settings::{Layers, Preset, RunConfig, SettingFlags, read_text};
+use crate::settings::{RunConfig, SettingFlags};
 use crate::terminal::{INTERRUPTED, Interrupt, VoiceArgs, print, tell};
 
 /// Flags of `train fit`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new(NEW_RUN).multiple(true))]
 pub struct FitArgs {
     #[command(flatten)]
-    settings: SettingFlags,
-    /// Settings to start from
-    #[arg(long, value_name = "NAME", value_enum, default_value_t, group = NEW_RUN)]
-    preset: Preset,
-    /// Read settings from a TOML file; they override the preset. A run's config.toml repeats that run
-    #[arg(long, value_name = "FILE", group = NEW_RUN)]
-    config: Option<PathBuf>,
-    /// Change any setting by its name in config.toml, such as transform.shift=3; repeatable
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    settings: SettingsArgs,
     /// Run folder to create [default: the next free runs/DATA-NUMBER]
     #[arg(long, value_name = "DIR", group = NEW_RUN)]
     out: Option<PathBuf>,
@@ -46,9 +37,6 @@ pub struct FitArgs {
     #[command(flatten)]
     voice: VoiceArgs,
 }
-
-/// The flags besides the settings' that make no sense for a run that is resumed.
-const NEW_RUN: &str = "new-run";
 
 /// Trains a network, or goes on training one.
 ///
@@ -69,30 +57,21 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
                 };
                 load(config, request, voice)
             };
-            Fit::resume(run, &args.set, args.allow_changes, &device, load)?
+            Fit::resume(run, &args.settings.set, args.allow_changes, &device, load)?
         }
         None => {
-            let (mut config, input_is_given) = configure(args)?;
+            let mut config = args.settings.settings()?;
             if args.print_config {
                 print(config.to_toml()?)?;
                 return Ok(ExitCode::SUCCESS);
             }
             let device = args.device.open(voice)?;
-            // A repeat is a new network, which has seen nothing: its data is compared, and no more.
-            let before =
-                RunFolder::manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
-            let encoder = open_trunk(&mut config)?;
-            let takes_shape = config.data.source.takes_shape() && encoder.is_none();
-            if takes_shape && !input_is_given && config.data.source.is_grey()? {
-                config.net.input[0] = 1;
-            }
-            let request = LoadAs {
-                before: before.as_ref(),
-                encoder: encoder.as_ref(),
-                ..LoadAs::default()
-            };
-            let dataset = load(&config, request, voice)?;
-            let repeated = args.config.as_deref().and_then(RunFolder::of_config);
+            let dataset = args.settings.load(&mut config, voice)?;
+            let repeated = args
+                .settings
+                .config
+                .as_deref()
+                .and_then(RunFolder::of_config);
             if let Some(repeated) = RunFolder::manifest_of(repeated)? {
                 let changes = repeated.changes(&dataset.manifest);
                 if !changes.is_empty() {
@@ -126,19 +105,4 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             Ok(ExitCode::from(INTERRUPTED))
         }
     }
-}
-
-/// What the flags ask for, and whether the size of the network's input is part of it.
-fn configure(args: &FitArgs) -> Result<(RunConfig, bool)> {
-    let mut layers = Layers::new(args.preset);
-    if let Some(path) = &args.config {
-        layers = layers.text(path, &read_text(path)?)?;
-    }
-    for (key, value) in &args.settings.0 {
-        layers = layers.set(key, value.clone())?;
-    }
-    let mut assignments = args.set.iter();
-    let layers = assignments.try_fold(layers, |layers, text| layers.assignment(text))?;
-    let input_is_given = layers.ask_for("net", "input");
-    Ok((layers.finish()?, input_is_given))
 }

@@ -8,9 +8,11 @@ mod fixed_trials;
 mod model;
 mod one_shot;
 mod pair_list;
+mod preview;
 mod report;
 mod search;
 mod serve;
+mod settings;
 mod verify;
 
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ struct Cli {
 enum Command {
     /// Train a network and write a run folder
     Fit(Box<fit::FitArgs>),
+    /// Show what the network sees in training: images with their random transforms, as a PNG
+    Preview(Box<preview::PreviewArgs>),
     /// Evaluate a trained network on the test images of a data set
     Evaluate(evaluate::EvaluateArgs),
     /// Decide whether two pictures show the same thing
@@ -58,6 +62,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         None => fit::fit(&cli.fit),
         Some(Command::Fit(args)) => fit::fit(&args),
+        Some(Command::Preview(args)) => preview::preview(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Evaluate(args)) => evaluate::evaluate(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Verify(args)) => verify::verify(&args),
         Some(Command::Calibrate(args)) => calibrate::calibrate(&args).map(|()| ExitCode::SUCCESS),

@@ -167,7 +167,7 @@ impl Fit {
 }
 
 /// Settles what the settings leave to the images of a folder; returns a sentence for each thing.
-fn fit_to_images(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
+pub fn fit_to_images(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
     let mut notes = Vec::new();
     if dataset.split != SplitBy::Auto {
         config.data.split = dataset.split;

@@ -23,6 +23,7 @@ use crate::settings::{Length, OnNan, RunConfig};
 use crate::terminal::{Interrupt, StepProgress, Voice};
 use crate::training::{AHEAD, NotFinite, Trainer};
 
+pub use begin::fit_to_images;
 pub use dataset::{LoadAs, load};
 pub use trunk::open_trunk;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use data::{Dataset, Loader, MPerClass, PairSampler, Sampler};
+use data::{Dataset, Loader, MPerClass, PairSampler, Repeated, Sampler};
 
 use crate::settings::{LossKind, RunConfig};
 
@@ -12,8 +12,8 @@ pub const AHEAD: usize = 2;
 
 /// Draws batches of the training images of `dataset`, as the loss wants them.
 pub fn loader(config: &RunConfig, dataset: &Dataset) -> Result<Arc<Loader>> {
-    let images = Arc::clone(&dataset.train);
-    let (labels, seed, turns) = (images.labels(), config.seed, config.data.turns);
+    let (seed, turns) = (config.seed, config.data.turns);
+    let labels = dataset.train.labels();
     let sampler: Box<dyn Sampler> = match config.loss.kind {
         LossKind::Pairs => {
             let (pairing, pairs) = (config.data.pairing, config.training.pairs_per_batch);
@@ -33,6 +33,26 @@ pub fn loader(config: &RunConfig, dataset: &Dataset) -> Result<Arc<Loader>> {
             Box::new(sampler.with_turns(turns))
         }
     };
-    let loader = Loader::new(images, sampler, config.transform.train(), seed)?;
-    Ok(Arc::new(loader))
+    Ok(Arc::new(drawing(config, dataset, sampler)?))
+}
+
+/// Draws `count` of the training images of `dataset` at every step, the same, transformed as those of
+/// [`loader`].
+pub fn preview_loader(config: &RunConfig, dataset: &Dataset, count: usize) -> Result<Loader> {
+    let sampler = Repeated::new(dataset.train.labels(), count, config.seed);
+    drawing(
+        config,
+        dataset,
+        Box::new(sampler.with_turns(config.data.turns)),
+    )
+}
+
+fn drawing(config: &RunConfig, dataset: &Dataset, sampler: Box<dyn Sampler>) -> Result<Loader> {
+    let images = Arc::clone(&dataset.train);
+    Ok(Loader::new(
+        images,
+        sampler,
+        config.transform.train(),
+        config.seed,
+    )?)
 }

@@ -9,7 +9,7 @@ mod schedule;
 mod snapshot;
 mod trainer;
 
-pub use batches::{AHEAD, loader};
+pub use batches::{AHEAD, loader, preview_loader};
 pub use divergence::{MOST_ROLLBACKS, NotFinite, ROLLBACK_RATE, collapsed};
 pub use memory::keep_freed_memory;
 pub use objective::Objective;

@@ -15,6 +15,7 @@ mod picture_folder;
 mod pictures;
 #[cfg(feature = "pretrained")]
 mod pretrained;
+mod preview;
 mod refused_data;
 mod refused_pictures;
 mod refused_run_folders;

@@ -128,7 +128,8 @@ impl Scratch {
             .env("RUST_BACKTRACE", "1")
             .env_remove("RUST_LIB_BACKTRACE");
         // Bits and lines are compared, so a program built for GPUs is held to the CPU.
-        if cfg!(feature = "cuda") && !line.contains("--device") {
+        let computes = !line.starts_with("preview");
+        if cfg!(feature = "cuda") && computes && !line.contains("--device") {
             command.args(["--device", "cpu"]);
         }
         command

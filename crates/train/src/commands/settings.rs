@@ -1,0 +1,75 @@
+//! What the commands have in common that take a run's settings.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{ArgGroup, Args};
+use data::Dataset;
+
+use crate::fit::{LoadAs, load, open_trunk};
+use crate::run::RunFolder;
+use crate::settings::{Layers, Preset, RunConfig, SettingFlags, read_text};
+use crate::terminal::Voice;
+
+/// The flags besides the settings' that make no sense for a run that is resumed.
+pub const NEW_RUN: &str = "new-run";
+
+/// Flags that make up a run's settings.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new(NEW_RUN).multiple(true))]
+pub struct SettingsArgs {
+    #[command(flatten)]
+    flags: SettingFlags,
+    /// Settings to start from
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, group = NEW_RUN)]
+    preset: Preset,
+    /// Read settings from a TOML file; they override the preset. A run's config.toml repeats that run
+    #[arg(long, value_name = "FILE", group = NEW_RUN)]
+    pub config: Option<PathBuf>,
+    /// Change any setting by its name in config.toml, such as transform.shift=3; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl SettingsArgs {
+    /// The settings that the flags ask for.
+    ///
+    /// # Errors
+    /// For a file that cannot be read, or settings that do not exist or make no sense.
+    pub fn settings(&self) -> Result<RunConfig> {
+        self.layers()?.finish()
+    }
+
+    /// Loads the images of a new run with the [settings](Self::settings), and writes into them what they
+    /// leave to a pretrained trunk and to the pictures.
+    ///
+    /// # Errors
+    /// As [`open_trunk`] and [`load`].
+    pub fn load(&self, config: &mut RunConfig, voice: Voice) -> Result<Dataset> {
+        // A repeat is a new network, which has seen nothing: its data is compared, and no more.
+        let before = RunFolder::manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
+        let encoder = open_trunk(config)?;
+        let given = encoder.is_some() || self.layers()?.ask_for("net", "input");
+        if !given && config.data.source.takes_shape() && config.data.source.is_grey()? {
+            config.net.input[0] = 1;
+        }
+        let request = LoadAs {
+            before: before.as_ref(),
+            encoder: encoder.as_ref(),
+            ..LoadAs::default()
+        };
+        load(config, request, voice)
+    }
+
+    fn layers(&self) -> Result<Layers> {
+        let mut layers = Layers::new(self.preset);
+        if let Some(path) = &self.config {
+            layers = layers.text(path, &read_text(path)?)?;
+        }
+        for (key, value) in &self.flags.0 {
+            layers = layers.set(key, value.clone())?;
+        }
+        let mut assignments = self.set.iter();
+        assignments.try_fold(layers, |layers, text| layers.assignment(text))
+    }
+}

@@ -28,6 +28,8 @@ pub enum Purpose {
     Turns = 8,
     /// Which training images a preview shows.
     Preview = 9,
+    /// Which training images a head is fitted on.
+    HeadImages = 10,
 }
 
 /// The generator for `purpose`, the `index`-th of its streams (a step, an epoch).
@@ -49,7 +51,7 @@ mod tests {
     use super::*;
     use rand::RngCore;
 
-    const PURPOSES: [Purpose; 9] = [
+    const PURPOSES: [Purpose; 10] = [
         Purpose::Initialisation,
         Purpose::Split,
         Purpose::Sampling,
@@ -59,6 +61,7 @@ mod tests {
         Purpose::ClassBatches,
         Purpose::Turns,
         Purpose::Preview,
+        Purpose::HeadImages,
     ];
 
     #[test]

@@ -202,6 +202,7 @@ impl Verifier {
             pretrained: self.file.pretrained.as_ref().map(without_place),
             threshold: None,
             calibration: None,
+            head: None,
             classes: Vec::new(),
             version: String::new(),
             ..self.file.clone()

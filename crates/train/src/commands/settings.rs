@@ -64,7 +64,11 @@ impl SettingsArgs {
     fn layers(&self) -> Result<Layers> {
         let mut layers = Layers::new(self.preset);
         if let Some(path) = &self.config {
-            layers = layers.text(path, &read_text(path)?)?;
+            let text = read_text(path)?;
+            layers = match RunFolder::of_config(path) {
+                Some(_) => layers.run(path, &text)?,
+                None => layers.text(path, &text)?,
+            };
         }
         for (key, value) in &self.flags.0 {
             layers = layers.set(key, value.clone())?;

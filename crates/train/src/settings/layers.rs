@@ -38,6 +38,8 @@ pub enum Preset {
 /// A configuration in the making: what the user asks for, in layers, the last on top.
 pub struct Layers {
     preset: Preset,
+    /// Whether it begins as the whole configuration of a run, which has no new defaults.
+    is_run: bool,
     layers: Vec<Layer>,
 }
 
@@ -52,6 +54,7 @@ impl Layers {
     pub fn new(preset: Preset) -> Self {
         Self {
             preset,
+            is_run: false,
             layers: Vec::new(),
         }
     }
@@ -68,6 +71,16 @@ impl Layers {
             file: Some("config.toml".into()),
         });
         Ok(layers)
+    }
+
+    /// Adds a run's whole configuration, as [`text`](Self::text) does: settings that its version did not
+    /// have are as they were before.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    pub fn run(mut self, path: &Path, text: &str) -> Result<Self> {
+        self.is_run = true;
+        self.text(path, text)
     }
 
     /// Adds a file's settings, `text`; errors call the file `path`.
@@ -167,7 +180,7 @@ impl Layers {
         let source = self.asked::<Source>("data", "source").unwrap_or_default();
         if source.takes_shape() {
             bases.push(Base::Folder);
-            if self.preset == Preset::Default {
+            if self.preset == Preset::Default && !self.is_run {
                 bases.push(Base::Pictures);
             }
         }
@@ -207,7 +220,7 @@ impl RunConfig {
     /// # Errors
     /// Where the file cannot be read, or as [`Layers::finish`].
     pub fn read(path: &Path) -> Result<Self> {
-        let layers = Layers::new(Preset::Default).text(path, &read_text(path)?)?;
+        let layers = Layers::new(Preset::Default).run(path, &read_text(path)?)?;
         layers.finish().with_context(|| path.display().to_string())
     }
 }

@@ -24,6 +24,8 @@ pub enum Purpose {
     /// Which classes and images make up a batch whose pairs are all used; indexed by step.
     ClassBatches = 6,
     // 7 was the test pictures of a folder, which a hash decides by now.
+    /// Which training images a head is fitted on.
+    HeadImages = 9,
 }
 
 /// The generator for `purpose`, the `index`-th of its streams (a step, an epoch).
@@ -45,7 +47,7 @@ mod tests {
     use super::*;
     use rand::RngCore;
 
-    const PURPOSES: [Purpose; 7] = [
+    const PURPOSES: [Purpose; 8] = [
         Purpose::Initialisation,
         Purpose::Split,
         Purpose::Sampling,
@@ -53,6 +55,7 @@ mod tests {
         Purpose::TestPairs,
         Purpose::ValidationPairs,
         Purpose::ClassBatches,
+        Purpose::HeadImages,
     ];
 
     #[test]
@@ -68,6 +71,7 @@ mod tests {
                 12_782_580_064_229_984_407,
                 13_002_587_072_520_787_082,
                 9_554_753_001_108_874_863,
+                17_874_796_306_026_652_638,
             ]
         );
     }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use faer::{Mat, Side};
 use rayon::prelude::*;
@@ -57,10 +57,7 @@ impl Whitening {
                 "the features of each class are all equal: whitening needs some that differ",
             );
         }
-        let matrix = inverse_root(&covariance)? * axes.transpose();
-        let matrix: Vec<f32> = (0..matrix.nrows())
-            .flat_map(|row| matrix.row(row).iter().map(|value| *value as f32))
-            .collect();
+        let matrix = rows(&(inverse_root(&covariance)? * axes.transpose()));
         if matrix.iter().any(|value| !value.is_finite()) {
             return refused("the features vary too little for whitening in f32: scale them up");
         }
@@ -69,6 +66,62 @@ impl Whitening {
             mean,
             matrix,
             shrinkage,
+        })
+    }
+
+    /// The same map, followed by a projection on the directions in which class means vary most: linear
+    /// discriminant analysis. `features` (N, D) with `labels` (N,) are those that it was learnt from;
+    /// every class counts alike.
+    ///
+    /// There are at most `dimensions` directions, and fewer if the means vary in fewer: C classes leave
+    /// C − 1 at most.
+    ///
+    /// # Errors
+    /// [`MetricsError::Embeddings`] as [`apply`](Self::apply), if there is not one label for each row,
+    /// `dimensions` is 0, or the means do not differ.
+    pub fn discriminant(
+        &self,
+        features: &Embeddings,
+        labels: &[u32],
+        dimensions: usize,
+    ) -> Result<Self, MetricsError> {
+        check("features", features, labels)?;
+        if dimensions == 0 {
+            return refused("a discriminant of 0 dimensions: there must be at least 1");
+        }
+        let components = self.components();
+        let mut sums: BTreeMap<u32, (f64, Vec<f64>)> = BTreeMap::new();
+        for (row, &label) in self.apply(features)?.rows().zip(labels) {
+            let sum = sums.entry(label);
+            let (count, sum) = sum.or_insert_with(|| (0.0, vec![0.0; components]));
+            *count += 1.0;
+            for (sum, value) in sum.iter_mut().zip(row) {
+                *sum += f64::from(*value);
+            }
+        }
+        let means: Vec<(f64, Vec<f64>)> = sums.into_values().collect();
+        let mean = |class: usize, column: usize| means[class].1[column] / means[class].0;
+        let centre: Vec<f64> = (0..components)
+            .map(|column| {
+                let all = (0..means.len()).map(|class| mean(class, column));
+                all.sum::<f64>() / means.len() as f64
+            })
+            .collect();
+        let centred = Mat::from_fn(means.len(), components, |class, column| {
+            mean(class, column) - centre[column]
+        });
+        if means.len() < 2 {
+            return refused("features of 1 class: a discriminant needs classes whose means differ");
+        }
+        let axes = principal_axes(&centred, dimensions)?;
+        let dimension = self.mean.len();
+        let matrix = Mat::from_fn(components, dimension, |row, column| {
+            f64::from(self.matrix[row * dimension + column])
+        });
+        Ok(Self {
+            mean: self.mean.clone(),
+            matrix: rows(&(axes.transpose() * matrix)),
+            shrinkage: self.shrinkage,
         })
     }
 
@@ -236,6 +289,12 @@ impl Within {
             1.0
         }
     }
+}
+
+/// A matrix in f32, row by row.
+fn rows(matrix: &Mat<f64>) -> Vec<f32> {
+    let row = |row: usize| matrix.row(row).iter().map(|value| *value as f32);
+    (0..matrix.nrows()).flat_map(row).collect()
 }
 
 fn trace(matrix: &Mat<f64>) -> f64 {

@@ -254,3 +254,102 @@ fn features_that_cannot_be_whitened_are_refused_with_what_is_missing() {
             .is_err()
     );
 }
+
+/// Classes at (±2, ±1/2), each with members at (±2, ±1/10) about its mean.
+fn crossed() -> (Embeddings, Vec<u32>) {
+    let corners = |x: f32, y: f32| [(x, y), (x, -y), (-x, y), (-x, -y)];
+    let (mut values, mut labels) = (Vec::new(), Vec::new());
+    for (label, centre) in (0..).zip(corners(2.0, 0.5)) {
+        for member in corners(2.0, 0.1) {
+            values.extend([centre.0 + member.0, centre.1 + member.1]);
+            labels.push(label);
+        }
+    }
+    (embeddings(&values, 2), labels)
+}
+
+#[test]
+fn a_discriminant_takes_the_directions_in_which_whitened_means_differ() {
+    let (features, labels) = crossed();
+    let whitening = Whitening::fit(&features, &labels, 2).unwrap();
+    // 16 deviations, of which 12 are free: variances of 16/3 and 16/1200, no covariance.
+    let weight = whitening.shrinkage();
+    let (x, y) = (16.0 / 3.0, 16.0 / 1200.0);
+    let shrunk = |variance: f64| (1.0 - weight) * variance + weight * (x + y) / 2.0;
+    // The means vary more along x, but less than the members do.
+    assert!(0.25 / shrunk(y) > 4.0 / shrunk(x));
+    let found = whitening.discriminant(&features, &labels, 1).unwrap();
+    assert_eq!((found.components(), found.mean()), (1, [0.0; 2].as_slice()));
+    assert_near(found.matrix()[0].into(), 0.0, 1e-5);
+    let expected = 1.0 / shrunk(y).sqrt();
+    assert_near(
+        f64::from(found.matrix()[1].abs()),
+        expected,
+        1e-5 * expected,
+    );
+    // All directions keep the whitened distances.
+    let all = whitening.discriminant(&features, &labels, 9).unwrap();
+    assert_eq!(all.components(), 2);
+    let [plain, turned] = [&whitening, &all].map(|map| map.apply(&features).unwrap());
+    for row in 1..16 {
+        let distance = |rows: &Embeddings| metrics::euclidean(rows.row(0), rows.row(row));
+        let (found, expected) = (distance(&turned).into(), distance(&plain).into());
+        assert_near(found, expected, 1e-5 * expected);
+    }
+}
+
+#[test]
+fn every_class_counts_alike_in_a_discriminant() {
+    let (features, labels) = crossed();
+    let whitening = Whitening::fit(&features, &labels, 2).unwrap();
+    let once = whitening.discriminant(&features, &labels, 2).unwrap();
+    // The first class three times.
+    let thrice = [
+        &features.values()[..8],
+        &features.values()[..8],
+        features.values(),
+    ]
+    .concat();
+    let labels = [&labels[..4], &labels[..4], &labels[..]].concat();
+    let thrice = whitening.discriminant(&embeddings(&thrice, 2), &labels, 2);
+    for (one, other) in once.matrix().iter().zip(thrice.unwrap().matrix()) {
+        assert_near(one.abs().into(), other.abs().into(), 1e-5);
+    }
+}
+
+#[test]
+fn means_that_do_not_differ_have_no_discriminant() {
+    let (features, labels) = crossed();
+    let whitening = Whitening::fit(&features, &labels, 2).unwrap();
+    let one = [0; 16];
+    for (labels, dimensions, words) in [
+        (&labels[..], 0, "0 dimensions"),
+        (
+            &one,
+            1,
+            "features of 1 class: a discriminant needs classes whose means differ",
+        ),
+        (&labels[..3], 1, "3 labels"),
+    ] {
+        let error = whitening
+            .discriminant(&features, labels, dimensions)
+            .unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let (values, labels) = made(20, 60, 5);
+    let features = embeddings(&values, 4);
+    let learnt = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| {
+            let whitening = Whitening::fit(&features, &labels, 4).unwrap();
+            let found = whitening.discriminant(&features, &labels, 3).unwrap();
+            (whitening, found)
+        })
+    };
+    let one = learnt(1);
+    assert!([2, 3, 8].into_iter().all(|threads| learnt(threads) == one));
+}

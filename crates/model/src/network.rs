@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Module, VarBuilder};
 use rand::RngCore;
 
@@ -67,11 +67,22 @@ impl EmbeddingNet {
     /// # Errors
     /// Whatever candle reports for the shapes and the device.
     pub fn forward_raw(&self, images: &Tensor) -> candle_core::Result<Tensor> {
-        let mut x = self.trunk.forward(images)?;
-        for layer in &self.head {
-            x = layer.forward(&x)?;
-        }
-        Ok(x)
+        self.through(images, self.head.len())
+    }
+
+    /// The input of the last layer, `feat`: images (N, C, H, W) to features (N, F).
+    ///
+    /// # Errors
+    /// Whatever candle reports for the shapes and the device.
+    pub fn features(&self, images: &Tensor) -> candle_core::Result<Tensor> {
+        self.through(images, self.head.len() - 1)
+    }
+
+    /// What the trunk and the first `layers` fully connected layers make of `images`.
+    fn through(&self, images: &Tensor, layers: usize) -> candle_core::Result<Tensor> {
+        let features = self.trunk.forward(images)?;
+        let mut head = self.head[..layers].iter();
+        head.try_fold(features, |x, layer| layer.forward(&x))
     }
 }
 
@@ -178,6 +189,41 @@ impl Network {
         Ok(kept)
     }
 
+    /// The weight (D, F) and the bias (D,) of the last layer, `feat`, which makes embeddings of
+    /// [features](Self::features).
+    pub fn last_layer(&self) -> (&Var, &Var) {
+        let [.., weight, bias] = &self.parameters[..] else {
+            unreachable!("every network has a last layer");
+        };
+        (&weight.var, &bias.var)
+    }
+
+    /// This network with another last layer, with as many dimensions as `weight` (D, F) has rows, `bias`
+    /// (D,), and embeddings that are `normalised` or not. The other layers are this network's: the values
+    /// are shared.
+    ///
+    /// # Errors
+    /// For shapes that don't fit, and whatever candle reports for the device.
+    pub fn with_last_layer(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        normalised: bool,
+    ) -> Result<Self> {
+        let config = NetworkConfig {
+            embedding: weight.dims2()?.0,
+            normalised,
+            ..self.config.clone()
+        };
+        let mut parameters = self.parameters.clone();
+        for (parameter, values) in parameters.iter_mut().rev().zip([bias, weight]) {
+            let values = values.to_dtype(parameter.var.dtype())?;
+            // A copy, so that no two variables share their values.
+            parameter.var = Var::from_tensor(&values.to_device(self.device())?.copy()?)?;
+        }
+        Self::from_parameters(config, parameters)
+    }
+
     /// Where the parameters are, all of them.
     pub fn device(&self) -> &Device {
         self.parameters[0].var.device()
@@ -201,6 +247,15 @@ impl Network {
     pub fn forward_raw(&self, images: &Tensor) -> Result<Tensor> {
         self.check(images)?;
         Ok(self.layers.forward_raw(images)?)
+    }
+
+    /// The features of `images` (N, C, H, W) that the last layer makes embeddings of: (N, F).
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn features(&self, images: &Tensor) -> Result<Tensor> {
+        self.check(images)?;
+        Ok(self.layers.features(images)?)
     }
 
     /// Embeds pairs in one pass, as [`forward_raw`](Self::forward_raw) does: `images` (2B, C, H, W) holds

@@ -14,6 +14,7 @@
 //! | `normalisation` | [`Preprocessing`] |
 //! | `threshold` | pairs at this distance or closer are similar; absent before calibration |
 //! | `calibration` | [`Calibration`]; absent before calibration and in files of 1.0 |
+//! | `head` | how the last layer was fitted after training, such as `lda`; absent where it is as trained |
 //! | `classes` | names of the classes, in the order of their labels |
 
 use std::collections::{BTreeMap, HashMap};
@@ -59,6 +60,9 @@ pub struct ModelFile {
     pub threshold: Option<f64>,
     /// What the threshold was chosen by; `None` before calibration and in older files.
     pub calibration: Option<Calibration>,
+    /// How the last layer was fitted after training; `None` where it is as trained. For people alone:
+    /// nothing is computed otherwise for it.
+    pub head: Option<String>,
     /// Names of the classes it was trained on, in the order of their labels.
     pub classes: Vec<String>,
     /// Version of the program that wrote the file.
@@ -100,6 +104,9 @@ impl ModelFile {
         if let Some(calibration) = &self.calibration {
             header.insert("calibration", json(calibration));
         }
+        if let Some(head) = &self.head {
+            header.insert("head", head.clone());
+        }
         header
     }
 
@@ -123,6 +130,7 @@ impl ModelFile {
             preprocessing: parsed(header, "normalisation")?,
             threshold: optional(header, "threshold")?,
             calibration: optional(header, "calibration")?,
+            head: header.get("head").cloned(),
             classes: parsed(header, "classes")?,
             version: entry(header, "version")?.clone(),
         };

@@ -354,3 +354,73 @@ fn a_configuration_with_an_unknown_field_is_refused() {
     let error = serde_json::from_str::<NetworkConfig>(&text).unwrap_err();
     assert!(error.to_string().contains("dropout"), "{error}");
 }
+
+#[test]
+fn another_last_layer_makes_other_embeddings_of_the_same_features() {
+    for config in configs() {
+        let net = with_random_biases(config.clone());
+        let images = digits(3, DType::F64);
+        let features = net.features(&images).unwrap();
+        let (weight, bias) = net.last_layer();
+        let embedded = |weight: &Tensor, bias: &Tensor| {
+            let sum = features.matmul(&weight.t()?)?;
+            sum.broadcast_add(bias)
+        };
+        assert_close(
+            &net.forward(&images).unwrap(),
+            &embedded(weight, bias).unwrap(),
+        );
+
+        // W·(x − µ), three numbers of each embedding's two.
+        let w = Tensor::new(&[[0.5, -2.0], [1.5, 0.25], [-1.0, 3.0]], CPU).unwrap();
+        let mean = Tensor::new(&[[0.1], [-0.3]], CPU).unwrap();
+        let centred = bias.reshape((2, 1)).unwrap().sub(&mean).unwrap();
+        let folded_bias = w.matmul(&centred).unwrap().flatten_all().unwrap();
+        let folded = w.matmul(weight).unwrap();
+        let folded = net.with_last_layer(&folded, &folded_bias, true).unwrap();
+        assert_eq!(
+            (folded.config().embedding, folded.config().normalised),
+            (3, true)
+        );
+        let centred = net
+            .forward(&images)
+            .unwrap()
+            .broadcast_sub(&mean.t().unwrap());
+        let by_hand = centred.unwrap().matmul(&w.t().unwrap()).unwrap();
+        let length = by_hand
+            .sqr()
+            .unwrap()
+            .sum_keepdim(1)
+            .unwrap()
+            .sqrt()
+            .unwrap();
+        let by_hand = by_hand.broadcast_div(&length).unwrap();
+        assert_close(&folded.forward(&images).unwrap(), &by_hand);
+
+        // A last layer of its own: the other's values stay as they are.
+        let own = net.with_last_layer(weight, bias, false).unwrap();
+        own.last_layer().1.set(&bias.zeros_like().unwrap()).unwrap();
+        let first = bias.get(0).unwrap().to_scalar::<f64>().unwrap();
+        assert!(first != 0.0);
+    }
+}
+
+fn assert_close(found: &Tensor, expected: &Tensor) {
+    let difference = (found - expected).unwrap().abs().unwrap();
+    let worst = difference.max_all().unwrap().to_scalar::<f64>().unwrap();
+    assert!(worst < 1e-12, "{worst:e}");
+}
+
+#[test]
+fn a_last_layer_of_another_shape_is_refused() {
+    let net = with_random_biases(NetworkConfig::relu(2));
+    let of = |rows: usize, columns: usize, biases: usize| {
+        let weight = Tensor::zeros((rows, columns), DType::F64, CPU).unwrap();
+        let bias = Tensor::zeros(biases, DType::F64, CPU).unwrap();
+        net.with_last_layer(&weight, &bias, true).is_ok()
+    };
+    assert_eq!(
+        [of(3, 256, 3), of(3, 255, 3), of(3, 256, 2), of(0, 256, 0)],
+        [true, false, false, false]
+    );
+}

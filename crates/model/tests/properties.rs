@@ -31,6 +31,7 @@ fn stored() -> Vec<u8> {
         },
         threshold: Some(0.5),
         calibration: None,
+        head: None,
         classes: vec!["only".into()],
         version: "0.1.0".into(),
     };

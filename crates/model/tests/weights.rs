@@ -30,6 +30,7 @@ fn file() -> ModelFile {
             same: vec![1, 1],
             different: vec![0, 2],
         }),
+        head: None,
         classes: vec!["zero".into(), "a \"quoted\" ü".into()],
         version: "0.1.0".into(),
     }
@@ -61,6 +62,20 @@ fn edited(edit: impl Fn(&mut serde_json::Value)) -> Vec<u8> {
 
 fn with_entry(key: &str, value: &str) -> Vec<u8> {
     edited(|header| header["__metadata__"][key] = value.into())
+}
+
+/// It says nothing that a reader needs, so one of a newer program is no error.
+#[test]
+fn a_head_is_kept_and_absent_where_there_is_none() {
+    assert!(!String::from_utf8_lossy(&stored()).contains("\"head\""));
+    for head in ["lda", "of a newer program"] {
+        let file = ModelFile {
+            head: Some(head.into()),
+            ..file()
+        };
+        let bytes = weights::to_bytes(&net(DType::F32), &file).unwrap();
+        assert_eq!(weights::from_bytes(&bytes, CPU).unwrap().1, file);
+    }
 }
 
 #[test]

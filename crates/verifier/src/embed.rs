@@ -25,6 +25,21 @@ pub fn embed_images(
     })
 }
 
+/// The features that the network's last layer makes embeddings of, of every image of a set, as
+/// [`embed_images`] does: [`Network::features`].
+///
+/// # Errors
+/// As [`embed_images`].
+pub fn image_features(
+    net: &Network,
+    images: &LabelledImages,
+    transform: &Compose,
+) -> Result<Embeddings> {
+    let dimension = net.last_layer().0.dims()[1];
+    let input = |batch| Ok(batch_of(images, batch, transform));
+    passed(net, Network::features, dimension, images.len(), input)
+}
+
 /// The embeddings of `images` images, whose network input (N, C, H, W) `input` gives, a batch at a
 /// time.
 pub fn in_batches(
@@ -32,20 +47,35 @@ pub fn in_batches(
     images: usize,
     input: impl Fn(Range<usize>) -> Result<Vec<f32>>,
 ) -> Result<Embeddings> {
-    let dimension = net.config().embedding;
+    passed(net, Network::forward, net.config().embedding, images, input)
+}
+
+/// What `pass` makes of images, `dimension` numbers of each.
+fn passed(
+    net: &Network,
+    pass: fn(&Network, &Tensor) -> model::Result<Tensor>,
+    dimension: usize,
+    images: usize,
+    input: impl Fn(Range<usize>) -> Result<Vec<f32>>,
+) -> Result<Embeddings> {
     let mut values = Vec::with_capacity(images * dimension);
     for from in (0..images).step_by(BATCH) {
         let batch = from..images.min(from + BATCH);
-        values.extend(forward(net, batch.len(), input(batch)?)?);
+        let input = input_of(net, batch.len(), input(batch)?)?;
+        values.extend(flat(&pass(net, &input)?)?);
     }
     Ok(Embeddings::new(values, dimension)?)
 }
 
-fn forward(net: &Network, images: usize, input: Vec<f32>) -> model::Result<Vec<f32>> {
+/// Values (N, C, H, W) as a network takes them.
+fn input_of(net: &Network, images: usize, values: Vec<f32>) -> model::Result<Tensor> {
     let [c, h, w] = net.config().input;
     let dtype = net.parameters()[0].var.dtype();
-    let input = Tensor::from_vec(input, (images, c, h, w), net.device())?;
-    let output = net.forward(&input.to_dtype(dtype)?)?;
+    let input = Tensor::from_vec(values, (images, c, h, w), net.device())?;
+    Ok(input.to_dtype(dtype)?)
+}
+
+fn flat(output: &Tensor) -> model::Result<Vec<f32>> {
     let output = output.to_dtype(DType::F32)?.flatten_all()?;
     output.to_vec1().map_err(ModelError::from)
 }

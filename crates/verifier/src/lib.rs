@@ -4,7 +4,7 @@
 //! * [`Verifier`] opens a run folder or its `model.safetensors`, reads pictures as the network needs
 //!   them, and returns a [`Verdict`] on two or the [`Embeddings`] of many.
 //! * [`Gallery`] finds the nearest of many pictures, exactly, and keeps their embeddings in a file.
-//! * [`embed_images`] embeds a whole data set.
+//! * [`embed_images`] embeds a whole data set; [`image_features`] stops before the last layer.
 //!
 //! Share a verifier or gallery between threads: both are `Send` and `Sync`. The work runs on rayon's
 //! threads. Candle's own threads have nothing to do here but wait by spinning, so set the environment
@@ -30,7 +30,7 @@ mod verifier;
 
 pub use candle_core::Device;
 pub use data::Picture;
-pub use embed::embed_images;
+pub use embed::{embed_images, image_features};
 pub use error::{Result, VerifierError};
 pub use gallery::Gallery;
 pub use metrics::{Embeddings, Neighbour, OperatingPoint, Verdict};

@@ -157,6 +157,7 @@ impl Verifier {
         let network = ModelFile {
             threshold: None,
             calibration: None,
+            head: None,
             classes: Vec::new(),
             version: String::new(),
             ..self.file.clone()

@@ -124,7 +124,11 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
 fn configure(args: &FitArgs) -> Result<RunConfig> {
     let mut layers = Layers::new(args.preset);
     if let Some(path) = &args.config {
-        layers = layers.text(path, &read_text(path)?)?;
+        let text = read_text(path)?;
+        layers = match RunFolder::of_config(path) {
+            Some(_) => layers.run(path, &text)?,
+            None => layers.text(path, &text)?,
+        };
     }
     for (key, value) in &args.settings.0 {
         layers = layers.set(key, value.clone())?;

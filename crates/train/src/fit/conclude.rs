@@ -3,25 +3,32 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use model::{ModelFile, Preprocessing, weights};
+use model::{ModelFile, Network, Preprocessing, weights};
 
 use super::Fit;
 use crate::device;
-use crate::judging::{TestReport, calibrate};
+use crate::judging::{Head, Heads, TestReport, calibrate};
 use crate::results::{self, ClassSizes, Summary};
 use crate::run::MODEL;
 
 impl Fit {
     /// Calibrates, judges and writes the results.
     ///
-    /// `steps` were taken, an epoch has `epoch`, and the network has the weights after step `kept`.
-    pub(super) fn conclude(&self, steps: u64, kept: u64, epoch: u64) -> Result<Summary> {
-        let (threshold, calibration) =
-            calibrate(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
+    /// `steps` were taken, an epoch has `epoch`, and `net` has the weights after step `kept`, and the head
+    /// of `heads`.
+    pub(super) fn conclude(
+        &self,
+        net: &Network,
+        heads: Option<Heads>,
+        steps: u64,
+        kept: u64,
+        epoch: u64,
+    ) -> Result<Summary> {
+        let (threshold, calibration) = calibrate(net, &self.config, &self.dataset, &self.pairs)?;
         let transform = &self.config.transform;
         let framing = self.config.data.source.framing(&self.dataset.train);
         let file = ModelFile {
-            config: self.trainer.net().config().clone(),
+            config: net.config().clone(),
             preprocessing: Preprocessing {
                 scale: transform.scale,
                 mean: transform.mean,
@@ -30,13 +37,15 @@ impl Fit {
             },
             threshold: Some(threshold),
             calibration: Some(calibration),
+            head: (heads.as_ref().map(|heads| heads.chosen))
+                .filter(|head| *head != Head::None)
+                .map(|head| head.name().into()),
             classes: self.dataset.train.classes().to_vec(),
             version: env!("CARGO_PKG_VERSION").into(),
         };
-        self.run
-            .write(MODEL, &weights::to_bytes(self.trainer.net(), &file)?)?;
+        self.run.write(MODEL, &weights::to_bytes(net, &file)?)?;
         let test = TestReport::new(
-            self.trainer.net(),
+            net,
             &transform.evaluation(),
             &self.config,
             &self.dataset,
@@ -59,12 +68,13 @@ impl Fit {
             classes: ClassSizes::of(&self.dataset.train)?,
             steps,
             weights_of_step: kept,
+            head: heads,
             notes: self.progress.notes.clone(),
             epochs: steps as f64 / epoch as f64,
             seconds: self.progress.seconds,
             images_per_second: (steps as f64 * self.config.images_per_batch() as f64)
                 / self.progress.seconds,
-            device: device::name(self.trainer.net().device()),
+            device: device::name(net.device()),
             seed: self.config.seed,
             version: env!("CARGO_PKG_VERSION").into(),
         };

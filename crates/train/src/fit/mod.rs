@@ -4,6 +4,7 @@ mod begin;
 mod conclude;
 mod dataset;
 mod evaluations;
+mod head;
 mod rollback;
 
 use std::sync::Arc;
@@ -131,7 +132,11 @@ impl Fit {
     fn finish(&mut self, epoch: u64, voice: Voice) -> Result<Outcome> {
         let steps = self.progress.step;
         let kept = self.take_best(voice)?;
-        let summary = self.conclude(steps, kept, epoch)?;
+        let (net, heads) = self.with_head()?;
+        if let Some(heads) = &heads {
+            voice.say(&format!("head: {heads}"));
+        }
+        let summary = self.conclude(&net, heads, steps, kept, epoch)?;
         voice.emit(&summary)?;
         Ok(Outcome::Finished(Box::new(summary)))
     }

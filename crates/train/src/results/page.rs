@@ -132,5 +132,7 @@ fn facts(
             format!("train fit --config {}", run.path("config.toml").display()),
         ),
     ];
-    held_out.into_iter().chain(facts).collect()
+    let head = summary.head.as_ref();
+    let head = head.map(|heads| ("head", heads.to_string()));
+    held_out.into_iter().chain(facts).chain(head).collect()
 }

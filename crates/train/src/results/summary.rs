@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use data::LabelledImages;
 use serde::{Deserialize, Serialize};
 
-use crate::judging::Figures;
+use crate::judging::{Figures, Heads};
 
 /// The results of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Summary {
     /// Steps after which the network had the weights that were kept.
     #[serde(default)]
     pub weights_of_step: u64,
+    /// The head that the network was given after training; absent where none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Heads>,
     /// What to know of the images and the run, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -49,6 +49,24 @@ pub enum Weights {
     Best,
 }
 
+/// How the last layer is fitted in closed form, once the network is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadChoice {
+    /// The best on the validation images where their classes are new to the network, else
+    /// [`None`](Self::None).
+    Auto,
+    /// It stays as trained.
+    #[default]
+    None,
+    /// The embeddings are whitened within a class.
+    Whitening,
+    /// It gives principal components of its own input, whitened within a class.
+    WhitenedFeatures,
+    /// It becomes a linear discriminant analysis of its input.
+    Lda,
+}
+
 /// How gradients become steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 
 use super::changes::leaves;
 use super::declare::{Base, Declared, value};
-use super::{RunConfig, validate};
+use super::{HeadChoice, RunConfig, validate};
 use crate::terminal::usage;
 
 /// Bytes in a file of settings at most; all settings take about one KiB.
@@ -68,6 +68,17 @@ impl Layers {
             file: Some("config.toml".into()),
         });
         Ok(layers)
+    }
+
+    /// Adds a run's whole configuration, as [`text`](Self::text) does: settings that its version did not
+    /// have are as they were before.
+    ///
+    /// # Errors
+    /// As [`text`](Self::text).
+    pub fn run(self, path: &Path, text: &str) -> Result<Self> {
+        // A folder's default is another.
+        self.set("training.head", value(HeadChoice::None))?
+            .text(path, text)
     }
 
     /// Adds a file's settings, `text`; errors call the file `path`.
@@ -194,7 +205,7 @@ impl RunConfig {
     /// # Errors
     /// Where the file cannot be read, or as [`Layers::finish`].
     pub fn read(path: &Path) -> Result<Self> {
-        let layers = Layers::new(Preset::Default).text(path, &read_text(path)?)?;
+        let layers = Layers::new(Preset::Default).run(path, &read_text(path)?)?;
         layers.finish().with_context(|| path.display().to_string())
     }
 }

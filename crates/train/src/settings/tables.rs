@@ -11,7 +11,7 @@ use toml::Value;
 use super::declare::{
     ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, FRACTION, Range, SHARE, settings, value,
 };
-use super::{Length, LossKind, MinerChoice, OnNan, Policy, Rule, Weights};
+use super::{HeadChoice, Length, LossKind, MinerChoice, OnNan, Policy, Rule, Weights};
 
 settings! {
     /// Everything needed to repeat a run, as `config.toml` has it.
@@ -64,6 +64,11 @@ settings! {
         /// With the best weights, end training after this many evaluations without improvement; 0 for
         /// never
         patience: u64 = 0, Folder = 20;
+        /// Last layer of the network, fitted to the training images once training is over: `none` (as
+        /// trained), `whitening` (of the embeddings), `whitened-features` (of what the last layer
+        /// sees), `lda` (linear discriminant analysis of that), or `auto` (the best on the validation
+        /// images where their classes are new to the network, otherwise none)
+        head: HeadChoice ["--head KIND";] = HeadChoice::None, Folder = HeadChoice::Auto;
         /// Seconds between two checkpoints; 0 writes one after every step
         checkpoint_seconds: u64 = 30;
         /// Number of checkpoints to keep

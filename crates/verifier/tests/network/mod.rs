@@ -23,6 +23,7 @@ pub fn file(config: NetworkConfig) -> ModelFile {
             same: vec![1, 2, 2, 3, 3],
             different: vec![0, 0, 1, 1, 2],
         }),
+        head: None,
         classes: vec!["a".into(), "b".into()],
         version: "0.1.0".into(),
     }

@@ -2,7 +2,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use metrics::OperatingPoint;
-use model::{Calibration, ModelError, ModelFile, Network, NetworkConfig, Preprocessing, weights};
+use model::{
+    Calibration, ModelError, ModelFile, Network, NetworkConfig, Preprocessing, Pretrained, Trunk,
+    weights,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
@@ -365,4 +368,60 @@ fn a_description_of_another_network_is_not_written() {
     };
     let error = weights::to_bytes(&net, &nan).unwrap_err().to_string();
     assert!(error.contains("`threshold` is NaN"), "{error}");
+}
+
+/// A head on five features, and its encoder.
+fn with_trunk(pretrained: Option<Pretrained>) -> (Network, ModelFile) {
+    let config = NetworkConfig {
+        input: [5, 1, 1],
+        ..NetworkConfig::of(Trunk::Onnx, 2)
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let net = Network::new(config.clone(), DType::F32, CPU, &mut rng).unwrap();
+    let file = ModelFile {
+        config,
+        pretrained,
+        ..file()
+    };
+    (net, file)
+}
+
+#[test]
+fn a_pretrained_trunk_comes_back_with_its_file_or_without() {
+    let record = serde_json::json!({"name": "a.onnx", "probe": [0.1f32, 1e-7]});
+    for file in [None, Some(vec![0, 7, 255].into())] {
+        let record = record.clone();
+        let (net, file) = with_trunk(Some(Pretrained { record, file }));
+        let bytes = weights::to_bytes(&net, &file).unwrap();
+        let (net_back, file_back) = weights::from_bytes(&bytes, CPU).unwrap();
+        assert_eq!(file_back, file);
+        let names = net_back.parameters().iter().map(|p| p.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["feat.weight", "feat.bias"]);
+        assert_eq!(net_back.parameters()[0].var.dims(), [2, 5]);
+        let features = Tensor::new(&[[1f32, 2.0, 3.0, 4.0, 5.0]], CPU).unwrap();
+        let features = features.reshape((1, 5, 1, 1)).unwrap();
+        let row = |net: &Network| net.forward(&features).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(row(&net_back), row(&net));
+    }
+}
+
+#[test]
+fn a_pretrained_trunk_and_what_is_known_of_it_belong_together() {
+    let (net, file) = with_trunk(None);
+    let error_of = |net: &Network, file: &ModelFile| {
+        let error = weights::to_bytes(net, file).unwrap_err();
+        error.to_string()
+    };
+    let missing = error_of(&net, &file);
+    assert!(missing.contains("`pretrained` is missing"), "{missing}");
+    let error = error(&with_entry("pretrained", "{}"));
+    assert!(error.contains("the trunk of `net` is another"), "{error}");
+    let (net, mut file) = with_trunk(Some(Pretrained {
+        record: serde_json::Value::Null,
+        file: Some(vec![1].into()),
+    }));
+    let bytes = weights::to_bytes(&net, &file).unwrap();
+    assert!(weights::from_bytes(&bytes, CPU).is_ok());
+    file.config.trunk = Trunk::Lenet;
+    assert!(error_of(&net, &file).contains("describes another network"));
 }

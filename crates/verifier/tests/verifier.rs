@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use data::Picture;
-use model::weights;
+use model::{ModelFile, Network, NetworkConfig, Pretrained, Trunk, weights};
 use network::{file, net, verifier};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -183,4 +183,67 @@ fn nothing_embedded_is_nothing() {
     assert!(verifier(1).embed(&none).unwrap().is_empty());
     assert!(Embeddings::new(vec![1.0; 3], 2).is_err());
     assert!(Embeddings::new(vec![], 0).is_err());
+}
+
+/// A model whose trunk is a pretrained one, with this record of it.
+fn with_trunk(record: serde_json::Value) -> Result<Verifier, VerifierError> {
+    let config = NetworkConfig {
+        input: [4, 1, 1],
+        ..NetworkConfig::of(Trunk::Onnx, 2)
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let net = Network::new(
+        config.clone(),
+        candle_core::DType::F32,
+        &Device::Cpu,
+        &mut rng,
+    );
+    let pretrained = Some(Pretrained {
+        record,
+        file: Some(b"no ONNX file".as_slice().into()),
+    });
+    let file = ModelFile {
+        pretrained,
+        ..file(config)
+    };
+    Verifier::new(net.unwrap(), file)
+}
+
+fn record() -> serde_json::Value {
+    serde_json::json!({
+        "name": "a.onnx", "length": 12, "sha256": "", "path": "", "output": "", "probe": [0.0, 0.0],
+        "preprocessing": {
+            "size": [8, 8], "resize": [8], "interpolation": "bicubic", "scale": 0.004,
+            "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "colours": "rgb",
+        },
+    })
+}
+
+#[test]
+fn a_pretrained_trunk_that_cannot_be_run_is_an_error_of_the_trunk() {
+    let error = with_trunk(record()).unwrap_err();
+    let words = match cfg!(feature = "pretrained") {
+        true => "cannot be read as an ONNX file",
+        false => "built without pretrained trunks",
+    };
+    assert!(matches!(error, VerifierError::Trunk(_)), "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+#[test]
+fn a_record_that_makes_no_sense_is_refused() {
+    let mut wrong = record();
+    wrong["preprocessing"]["std"] = serde_json::json!([0.5, 0.5, 0.0]);
+    let error = with_trunk(wrong).unwrap_err().to_string();
+    assert!(
+        error.contains("the model file: ") && error.contains("above 0"),
+        "{error}"
+    );
+    let mut wrong = record();
+    wrong["preprocessing"]["interpolation"] = "cubic".into();
+    let error = with_trunk(wrong).unwrap_err().to_string();
+    assert!(
+        error.contains("`pretrained`") && error.contains("cubic"),
+        "{error}"
+    );
 }

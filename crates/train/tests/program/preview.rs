@@ -101,6 +101,6 @@ fn a_sheet_that_cannot_be_made_is_refused() {
     scratch.refuses_usage(&format!("{PREVIEW} --copies 0"), &["--copies", "1..=200"]);
     let line = format!("{PREVIEW} --turns quarter --input 1x28x20");
     scratch.refuses(2, &line, &["data.turns", "20x28", "`mirror`"]);
-    let line = "preview --config quick.toml --out there/is/no/folder.png";
-    scratch.refuses(1, line, &["cannot write there/is/no/folder.png"]);
+    let line = "preview --config quick.toml --out quick.toml/sheet.png --quiet";
+    scratch.refuses(1, line, &["cannot write quick.toml/sheet.png"]);
 }

@@ -8,7 +8,7 @@ use rand::RngCore;
 use crate::layers::Linear;
 use crate::parameter::plan;
 use crate::trunk::TrunkModule;
-use crate::{Activation, ModelError, NetworkConfig, Parameter, Result};
+use crate::{Activation, ModelError, NetworkConfig, Parameter, Result, Trunk};
 
 /// A trunk, then fully connected layers, as a candle module: images (N, C, H, W) to embeddings (N, D).
 ///
@@ -248,6 +248,48 @@ impl Network {
             normalised,
             ..self.config.clone()
         };
+        self.ending(config, weight, bias)
+    }
+
+    /// This network with its last maps averaged over each cell of a [grid](NetworkConfig::grid) of `grid`
+    /// cells a side, and otherwise its embeddings, but for rounding: a last layer that is fitted to the
+    /// [features](Self::features) of this one may tell where things are.
+    ///
+    /// `None` where that cannot be: the network is no residual network that takes the mean of all places,
+    /// or has further layers behind it, or the cells would differ in size.
+    ///
+    /// # Errors
+    /// Whatever candle reports for the device.
+    pub fn on_grid(&self, grid: usize) -> Result<Option<Self>> {
+        let NetworkConfig {
+            trunk,
+            input: [_, height, width],
+            ..
+        } = self.config;
+        let stages = self.config.channels.len();
+        let fits = |side: usize| grid > 0 && (side >> stages).is_multiple_of(grid);
+        let whole =
+            trunk == Trunk::SmallResnet && self.config.grid == 1 && self.config.hidden.is_empty();
+        if !(whole && fits(height) && fits(width)) {
+            return Ok(None);
+        }
+        let (weight, bias) = self.last_layer();
+        let (dimensions, filters) = weight.dims2()?;
+        let cells = grid * grid;
+        // The mean of all places is that of the cells' means.
+        let weight = (weight.as_tensor() / cells as f64)?
+            .unsqueeze(2)?
+            .broadcast_as((dimensions, filters, cells))?
+            .reshape((dimensions, filters * cells))?;
+        let config = NetworkConfig {
+            grid,
+            ..self.config.clone()
+        };
+        self.ending(config, &weight, bias).map(Some)
+    }
+
+    /// The network of `config` with the layers of this one, but for the last.
+    fn ending(&self, config: NetworkConfig, weight: &Tensor, bias: &Tensor) -> Result<Self> {
         let mut parameters = self.parameters.clone();
         for (parameter, values) in parameters.iter_mut().rev().zip([bias, weight]) {
             let values = values.to_dtype(parameter.var.dtype())?;

@@ -607,3 +607,44 @@ fn a_frozen_trunk_takes_no_gradient_and_leaves_that_of_the_head() {
         assert_eq!(net.trained_parameters().len(), net.parameters().len());
     }
 }
+
+#[test]
+fn a_grid_whose_cells_are_alike_changes_no_embedding() {
+    let config = NetworkConfig {
+        input: [1, 16, 16],
+        channels: vec![16, 12],
+        hidden: Vec::new(),
+        norm: Norm::Group,
+        ..resnet()
+    };
+    let net = with_random_biases(config.clone());
+    let images: Vec<f64> = {
+        let mut rng = rng();
+        let values = (0..2 * 16 * 16).map(|_| rng.random_range(-1.0..1.0));
+        values.collect()
+    };
+    let images = Tensor::from_vec(images, (2, 1, 16, 16), CPU).unwrap();
+    for grid in [1, 2, 4] {
+        let wide = net.on_grid(grid).unwrap().unwrap();
+        assert_eq!(
+            wide.features(&images).unwrap().dims(),
+            [2, 12 * grid * grid]
+        );
+        let embeddings = |net: &Network| net.forward(&images).unwrap();
+        let difference = (embeddings(&net) - embeddings(&wide)).unwrap();
+        let worst = difference.abs().unwrap().max_all().unwrap();
+        assert!(worst.to_scalar::<f64>().unwrap() < 1e-12, "{grid}");
+    }
+    // A cell of its own for each place: the features differ, as the places do.
+    let wide = net.on_grid(4).unwrap().unwrap();
+    let features = wide.features(&images).unwrap().to_vec2::<f64>().unwrap();
+    assert_ne!(features[0][0], features[0][1]);
+
+    assert!(net.on_grid(3).unwrap().is_none(), "4 places a side");
+    assert!(net.on_grid(0).unwrap().is_none());
+    let hidden = with_random_biases(NetworkConfig {
+        hidden: resnet().hidden,
+        ..config
+    });
+    assert!(hidden.on_grid(2).unwrap().is_none());
+}

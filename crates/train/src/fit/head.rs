@@ -23,7 +23,9 @@ const MOST_VALUES: usize = 1 << 24;
 /// Images at least, however many features.
 const LEAST_IMAGES: usize = 2_000;
 /// Principal components of the features that are analysed at most.
-const COMPONENTS: usize = 512;
+const COMPONENTS: usize = 2048;
+/// Cells a side of the grid over which a head may see the last maps of a residual network.
+const GRID: usize = 4;
 
 impl Fit {
     /// The network that is kept: as trained, or with the head that the settings or the validation images
@@ -33,12 +35,18 @@ impl Fit {
         let choice = self.config.training.head;
         let tried = match choice {
             HeadChoice::Auto if self.dataset.new_validation_classes => {
-                vec![Head::Whitening, Head::WhitenedFeatures, Head::Lda]
+                vec![
+                    Head::Whitening,
+                    Head::WhitenedFeatures,
+                    Head::Lda,
+                    Head::GridLda,
+                ]
             }
             HeadChoice::Auto | HeadChoice::None => return Ok((trained, None)),
             HeadChoice::Whitening => vec![Head::Whitening],
             HeadChoice::WhitenedFeatures => vec![Head::WhitenedFeatures],
             HeadChoice::Lda => vec![Head::Lda],
+            HeadChoice::GridLda => vec![Head::GridLda],
         };
         let judged = |head, net: &Network| {
             Candidate::new(head, net, &self.config, &self.dataset, &self.pairs)
@@ -48,7 +56,19 @@ impl Fit {
         let mut networks = vec![(Head::None, trained)];
         let mut note = None;
         for head in tried {
-            match features.fit(head) {
+            let fitted = match head {
+                Head::GridLda => match networks[0].1.on_grid(GRID)? {
+                    Some(net) => Features::new(&net, self)?.fit(head),
+                    None => Err(MetricsError::Embeddings(
+                        "only a small-resnet without hidden layers, whose last maps a grid of 4×4 divides, \
+                         has features for it"
+                            .into(),
+                    )
+                    .into()),
+                },
+                _ => features.fit(head),
+            };
+            match fitted {
                 Ok(net) => {
                     validation.push(judged(head, &net)?);
                     networks.push((head, net));
@@ -101,7 +121,7 @@ impl Features {
             Head::None => return Ok(self.net.clone()),
             Head::Whitening => Whitening::fit(&self.embeddings()?, &self.labels, dimensions)?,
             Head::WhitenedFeatures => Whitening::fit(&self.values, &self.labels, dimensions)?,
-            Head::Lda => {
+            Head::Lda | Head::GridLda => {
                 let whitening = Whitening::fit(&self.values, &self.labels, COMPONENTS)?;
                 whitening.discriminant(&self.values, &self.labels, dimensions)?
             }
@@ -136,7 +156,7 @@ impl Features {
         let mean = Tensor::from_slice(map.mean(), (shape.1, 1), &Device::Cpu)?;
         let (matrix, mean) = (matrix.to_dtype(DType::F64)?, mean.to_dtype(DType::F64)?);
         let (weight, centred) = match head {
-            Head::WhitenedFeatures | Head::Lda => (matrix.clone(), mean.neg()?),
+            Head::WhitenedFeatures | Head::Lda | Head::GridLda => (matrix.clone(), mean.neg()?),
             Head::None | Head::Whitening => {
                 let (weight, bias) = self.last_layer()?;
                 (matrix.matmul(&weight)?, (bias.unsqueeze(1)? - mean)?)

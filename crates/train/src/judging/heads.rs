@@ -24,6 +24,8 @@ pub enum Head {
     WhitenedFeatures,
     /// It is a linear discriminant analysis of its own input.
     Lda,
+    /// The same of the last maps of a residual network, cell by cell of a grid: it sees where things are.
+    GridLda,
 }
 
 /// The head that a network was given, and what it was chosen by.
@@ -54,6 +56,7 @@ impl Head {
             Self::Whitening => "whitening",
             Self::WhitenedFeatures => "whitened-features",
             Self::Lda => "lda",
+            Self::GridLda => "grid-lda",
         }
     }
 }

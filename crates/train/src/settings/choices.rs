@@ -65,6 +65,8 @@ pub enum HeadChoice {
     WhitenedFeatures,
     /// It becomes a linear discriminant analysis of its input.
     Lda,
+    /// The same of the last maps of a residual network, cell by cell of a grid.
+    GridLda,
 }
 
 /// Where the classes of a batch come from.

@@ -74,7 +74,8 @@ settings! {
         patience: u64 = 0, Folder = 20, Pictures = 8;
         /// Last layer of the network, fitted to the training images once training is over: `none` (as
         /// trained), `whitening` (of the embeddings), `whitened-features` (of what the last layer
-        /// sees), `lda` (linear discriminant analysis of that), or `auto` (the best on the validation
+        /// sees), `lda` (linear discriminant analysis of that), `grid-lda` (the same of the last maps of
+        /// a residual network, cell by cell of a grid), or `auto` (the best on the validation
         /// images where their classes are new to the network, otherwise none)
         head: HeadChoice ["--head KIND";] = HeadChoice::None, Pictures = HeadChoice::Auto;
         /// Seconds between two checkpoints; 0 writes one after every step

@@ -1,7 +1,7 @@
 //! Labelled images, as bytes.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -340,6 +340,22 @@ impl LabelledImages {
         (0..self.len()).into_par_iter().map(hash).collect()
     }
 
+    /// The group of each class: the same number for classes whose names start with the same `GROUP/`. A
+    /// class without one is alone in its group.
+    pub fn groups(&self) -> Vec<u32> {
+        let mut numbers = HashMap::new();
+        let mut group = |class: &String| {
+            let name = match class.split_once('/') {
+                Some((group, _)) => group.to_string(),
+                // No group has a slash in its name.
+                None => format!("/{class}"),
+            };
+            let next = numbers.len() as u32;
+            *numbers.entry(name).or_insert(next)
+        };
+        self.classes.iter().map(&mut group).collect()
+    }
+
     /// Images of each class.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
@@ -454,6 +470,21 @@ mod tests {
             let expected = format!("{pixels} pixel values for 2 labels");
             assert!(error.starts_with(&expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_group_is_the_first_part_of_a_name_and_a_class_without_one_is_alone() {
+        let classes = [
+            "Greek/alpha",
+            "Greek/beta/2",
+            "Latin/a",
+            "Greek",
+            "Latin",
+            "Latin/b",
+        ];
+        let classes = classes.map(String::from).to_vec();
+        let images = LabelledImages::new(SHAPE, Vec::new(), Vec::new(), classes).unwrap();
+        assert_eq!(images.groups(), [0, 0, 1, 2, 3, 1]);
     }
 
     #[test]

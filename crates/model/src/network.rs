@@ -109,6 +109,8 @@ pub struct Network {
     config: NetworkConfig,
     layers: EmbeddingNet,
     parameters: Vec<Parameter>,
+    /// How many of them, from the first on, take no gradient.
+    frozen: usize,
 }
 
 impl Network {
@@ -144,19 +146,49 @@ impl Network {
         config: NetworkConfig,
         parameters: Vec<Parameter>,
     ) -> Result<Self> {
+        Self::assemble(config, parameters, 0)
+    }
+
+    /// The same, with the first `frozen` parameters as constants.
+    fn assemble(config: NetworkConfig, parameters: Vec<Parameter>, frozen: usize) -> Result<Self> {
         let first = parameters[0].var.as_tensor();
         let (dtype, device) = (first.dtype(), first.device().clone());
-        // The very tensors of the variables, so that gradients are theirs.
-        let tensors = parameters
-            .iter()
-            .map(|p| (p.name.clone(), p.var.as_tensor().clone()));
+        let tensors = parameters.iter().enumerate().map(|(place, parameter)| {
+            let tensor = parameter.var.as_tensor();
+            let tensor = match place < frozen {
+                // Of the same values, later ones too, and none that a gradient is computed for.
+                true => tensor.detach(),
+                // The very tensors of the variables, so that gradients are theirs.
+                false => tensor.clone(),
+            };
+            (parameter.name.clone(), tensor)
+        });
         let tensors: HashMap<String, Tensor> = tensors.collect();
         let vb = VarBuilder::from_tensors(tensors, dtype, &device);
         Ok(Self {
             layers: EmbeddingNet::new(&config, vb)?,
             config,
             parameters,
+            frozen,
         })
+    }
+
+    /// This network with a trunk that takes no gradient, so that a backward pass ends before it. The
+    /// parameters are this network's: the values are shared.
+    ///
+    /// # Errors
+    /// Whatever candle reports for the device.
+    pub fn with_frozen_trunk(&self) -> Result<Self> {
+        // A weight and a bias of each fully connected layer.
+        let of_head = 2 * (self.config.hidden.len() + 1);
+        let frozen = self.parameters.len() - of_head;
+        Self::assemble(self.config.clone(), self.parameters.clone(), frozen)
+    }
+
+    /// Those of the [parameters](Self::parameters) that take a gradient: all, or all but those of a
+    /// [frozen trunk](Self::with_frozen_trunk).
+    pub fn trained_parameters(&self) -> &[Parameter] {
+        &self.parameters[self.frozen..]
     }
 
     /// What the network is.

@@ -575,6 +575,40 @@ fn a_last_layer_of_another_shape_is_refused() {
 }
 
 #[test]
+fn a_frozen_trunk_takes_no_gradient_and_leaves_that_of_the_head() {
+    for config in configs() {
+        let net = with_random_biases(config.clone());
+        let frozen = net.with_frozen_trunk().unwrap();
+        let images = digits(4, DType::F64);
+        let gradients = |net: &Network| {
+            let loss = contrastive(net, &images).unwrap().sum_all().unwrap();
+            loss.backward().unwrap()
+        };
+        let (all, of_head) = (gradients(&net), gradients(&frozen));
+        let trained = frozen.trained_parameters();
+        let head = |name: &str| name.starts_with("ip") || name.starts_with("feat");
+        let names: Vec<&str> = trained.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names.len(), 2 * (config.hidden.len() + 1));
+        assert!(names.iter().all(|name| head(name)), "{names:?}");
+        for parameter in frozen.parameters() {
+            let (expected, found) = (all.get(&parameter.var), of_head.get(&parameter.var));
+            match head(&parameter.name) {
+                true => assert_close(found.unwrap(), expected.unwrap()),
+                false => assert!(found.is_none() && expected.is_some(), "{}", parameter.name),
+            }
+        }
+        // The values are shared.
+        let first = &net.parameters()[1].var;
+        first.set(&(first.as_tensor() + 0.5).unwrap()).unwrap();
+        assert_close(
+            &frozen.forward(&images).unwrap(),
+            &net.forward(&images).unwrap(),
+        );
+        assert_eq!(net.trained_parameters().len(), net.parameters().len());
+    }
+}
+
+#[test]
 fn a_grid_whose_cells_are_alike_changes_no_embedding() {
     let config = NetworkConfig {
         input: [1, 16, 16],

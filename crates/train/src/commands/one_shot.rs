@@ -1,6 +1,5 @@
 //! What `train evaluate` has for few-shot classification.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -70,7 +69,7 @@ impl OneShotArgs {
             trials: self.trials as usize,
             seed,
         };
-        let groups = self.within_groups.then(|| groups(images.classes()));
+        let groups = self.within_groups.then(|| images.groups());
         let measured = few_shot(embeddings, images.labels(), groups.as_deref(), trials);
         let named = |error| {
             let within = match self.within_groups {
@@ -80,38 +79,5 @@ impl OneShotArgs {
             usage(format!("--one-shot {ways}{within}: {error}"))
         };
         measured.map(Some).map_err(named)
-    }
-}
-
-/// The group of each class: the same number for classes whose names start with the same `GROUP/`.
-fn groups(classes: &[String]) -> Vec<u32> {
-    let mut numbers = HashMap::new();
-    let mut group = |class: &String| {
-        let name = match class.split_once('/') {
-            Some((group, _)) => group.to_string(),
-            // Alone in its group: no group has a slash in its name.
-            None => format!("/{class}"),
-        };
-        let next = numbers.len() as u32;
-        *numbers.entry(name).or_insert(next)
-    };
-    classes.iter().map(&mut group).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::groups;
-
-    #[test]
-    fn a_group_is_the_first_part_of_a_name_and_a_class_without_one_is_alone() {
-        let classes = [
-            "Greek/alpha",
-            "Greek/beta/2",
-            "Latin/a",
-            "Greek",
-            "Latin",
-            "Latin/b",
-        ];
-        assert_eq!(groups(&classes.map(String::from)), [0, 0, 1, 2, 3, 1]);
     }
 }

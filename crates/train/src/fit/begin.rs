@@ -1,5 +1,6 @@
 //! A run at its start, or at the start of a later sitting.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use super::trunk::network_for;
 use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
-use crate::settings::{Layers, LossKind, RunConfig};
+use crate::settings::{Freeze, Groups, Layers, LossKind, RunConfig};
 use crate::terminal::usage;
 use crate::training::{Objective, Trainer, loader};
 
@@ -134,9 +135,13 @@ impl Fit {
         }
         let mut rng = stream(config.seed, Purpose::Initialisation, 0);
         let net = network_for(&config, &dataset.train);
-        let net = Network::new(net, DType::F32, device, &mut rng)?;
+        let mut net = Network::new(net, DType::F32, device, &mut rng)?;
         if anew {
             notes.extend(take_first_weights(&net, &config)?);
+        }
+        if config.training.freeze == Freeze::Trunk {
+            net = net.with_frozen_trunk()?;
+            notes.extend(frozen_as_drawn(&net, &config));
         }
         let mut trainer = Trainer::new(net, Objective::of(&config), config.optimiser)?;
         if let Some(capacity) = NonZeroUsize::new(config.in_batch.memory) {
@@ -213,6 +218,15 @@ pub fn fit_to_images(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
     // How many classes a pattern holds out is known only now.
     let mut held_out = config.data.hold_out_classes.iter();
     let patterns = held_out.any(|name| name.contains(['*', '?', '[']));
+    if config.loss.kind == LossKind::InBatch && config.in_batch.groups == Groups::Together {
+        let groups = BTreeSet::from_iter(dataset.train.groups());
+        if groups.len() == dataset.train.classes().len() {
+            notes.push(
+                "in_batch.groups = together changes nothing: no two classes are in a folder of their own"
+                    .into(),
+            );
+        }
+    }
     if config.loss.kind == LossKind::InBatch && (config.data.source.takes_shape() || patterns) {
         notes.extend(fit_batch_to_classes(config, dataset));
     }
@@ -242,6 +256,16 @@ fn fit_batch_to_classes(config: &mut RunConfig, dataset: &Dataset) -> Vec<String
         ));
     }
     notes
+}
+
+/// What to say where a trunk is frozen that has learned nothing.
+fn frozen_as_drawn(net: &Network, config: &RunConfig) -> Option<String> {
+    let has_trunk = net.trained_parameters().len() < net.parameters().len();
+    (has_trunk && config.training.init.is_empty()).then(|| {
+        "the trunk is frozen (training.freeze) and stays as it was drawn: nothing gives it the weights of \
+         a trained one (--init RUN)"
+            .into()
+    })
 }
 
 /// Gives a network the weights that its run starts from, if from any; returns what it does not take.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use candle_core::Tensor;
 use data::{Batch, Dataset, LabelledImages, Loader};
+use model::Parameter;
 
 use crate::device;
 use crate::judging::{EvaluationPairs, ValidationMetrics};
@@ -189,13 +190,13 @@ impl Fit {
         for note in &self.progress.notes {
             voice.say(&format!("note: {note}"));
         }
-        let parameters: usize = self
-            .trainer
-            .net()
-            .parameters()
-            .iter()
-            .map(|p| p.var.elem_count())
-            .sum();
+        let count = |of: &[Parameter]| of.iter().map(|p| p.var.elem_count()).sum::<usize>();
+        let net = self.trainer.net();
+        let (parameters, trained) = (count(net.parameters()), count(net.trained_parameters()));
+        let trained = match trained == parameters {
+            true => String::new(),
+            false => format!(" ({trained} of them trained)"),
+        };
         let from = match self.progress.step {
             0 => String::new(),
             step => format!(", going on after step {step}"),
@@ -224,7 +225,7 @@ impl Fit {
             ),
         };
         voice.say(&format!(
-            "{} on {} images of {} ({} held out{validated}; {tested}): {parameters} parameters, \
+            "{} on {} images of {} ({} held out{validated}; {tested}): {parameters} parameters{trained}, \
              {}-dimensional embedding, {steps} steps of {} on {}{from}{left_out}",
             self.run.display(),
             self.dataset.train.len(),

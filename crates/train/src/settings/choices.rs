@@ -69,6 +69,28 @@ pub enum HeadChoice {
     GridLda,
 }
 
+/// Where the classes of a batch come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Groups {
+    /// From all groups.
+    #[default]
+    Mixed,
+    /// From one group, as far as it has enough.
+    Together,
+}
+
+/// Which part of the network takes no steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Freeze {
+    /// All of it is trained.
+    #[default]
+    None,
+    /// The trunk: only the fully connected layers are trained.
+    Trunk,
+}
+
 /// How gradients become steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

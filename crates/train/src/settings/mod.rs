@@ -20,7 +20,7 @@ use loss_kernel::ContrastiveLoss;
 use declare::{Base, Declared};
 
 pub use changes::Change;
-pub use choices::{HeadChoice, LossKind, OnNan, Policy, Rule, Weights};
+pub use choices::{Freeze, Groups, HeadChoice, LossKind, OnNan, Policy, Rule, Weights};
 pub use flags::SettingFlags;
 pub use layers::{Layers, Preset, read_text};
 pub use length::Length;

@@ -11,7 +11,9 @@ use toml::Value;
 use super::declare::{
     ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, FRACTION, Range, SHARE, settings, value,
 };
-use super::{HeadChoice, Length, LossKind, MinerChoice, OnNan, Policy, Rule, Weights};
+use super::{
+    Freeze, Groups, HeadChoice, Length, LossKind, MinerChoice, OnNan, Policy, Rule, Weights,
+};
 
 settings! {
     /// Everything needed to repeat a run, as `config.toml` has it.
@@ -58,6 +60,9 @@ settings! {
         log_every: u64 [in AT_LEAST_1;] = 10, Caffe = 100;
         /// Run folder or model file to take the first weights from, where shapes agree
         init: String ["--init RUN";] = String::new();
+        /// Part of the network that is not trained: `none`, or `trunk`, of which the weights stay those
+        /// of --init
+        freeze: Freeze ["--freeze PART";] = Freeze::None;
         /// Steps between two evaluations; 0 for every epoch, or less often where evaluations would take
         /// more than a small share of the time
         evaluate_every: u64 = 0, Pictures = 250;
@@ -186,6 +191,9 @@ settings! {
         classes_per_batch: usize ["--classes-per-batch N"; for InBatch;] = 10, Pictures = 20;
         /// With --loss in-batch, images of each class per batch
         samples_per_class: usize ["--samples-per-class N"; for InBatch;] = 12, Pictures = 6;
+        /// Where the classes of a batch come from, if they are in groups (folders of class folders, such
+        /// as alphabets): `mixed` (from all), or `together` (from one group, as far as it has enough)
+        groups: Groups [for InBatch;] = Groups::Mixed;
         /// With --loss in-batch, the pairs that count: `all`, `hard`, `semi-hard:WIDTH` or
         /// `hardest:N` (dissimilar pairs per anchor)
         miner: MinerChoice ["--miner NAME"; for InBatch;] = MinerChoice::default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use data::{Dataset, Loader, MPerClass, PairSampler, Repeated, Sampler};
 
-use crate::settings::{LossKind, RunConfig};
+use crate::settings::{Groups, LossKind, RunConfig};
 
 /// Batches made ahead by the loader's thread: it needs no more than the time of one step.
 pub const AHEAD: usize = 2;
@@ -30,6 +30,10 @@ pub fn loader(config: &RunConfig, dataset: &Dataset) -> Result<Arc<Loader>> {
                 "drawing batches of the training images; see in_batch.classes_per_batch and \
                  in_batch.samples_per_class",
             )?;
+            let sampler = match settings.groups {
+                Groups::Mixed => sampler,
+                Groups::Together => sampler.with_groups(&dataset.train.groups())?,
+            };
             Box::new(sampler.with_turns(turns))
         }
     };

@@ -31,7 +31,7 @@ impl Memory {
 }
 
 impl Trainer {
-    /// With no steps taken.
+    /// With no steps taken. A [frozen trunk](Network::with_frozen_trunk) stays as it is.
     ///
     /// # Errors
     /// Whatever candle reports for the device, where the optimiser's memory is made.
@@ -40,7 +40,7 @@ impl Trainer {
         objective: impl Into<Objective>,
         optimiser: OptimiserConfig,
     ) -> Result<Self> {
-        let optimiser = Optimiser::new(optimiser, net.parameters())?;
+        let optimiser = Optimiser::new(optimiser, net.trained_parameters())?;
         Ok(Self {
             net,
             objective: objective.into(),

@@ -209,3 +209,47 @@ fn a_memory_of_earlier_batches_survives_a_stop() {
     assert!(whole == part, "the memory was lost at the stop");
     assert!(whole != plain, "the memory has no effect");
 }
+
+#[test]
+fn batches_within_groups_are_others_where_there_are_groups() {
+    let scratch = Scratch::new();
+    for class in 0..12u32 {
+        let folder = format!(
+            "pictures/{}/{class}",
+            ["Greek", "Latin"][class as usize / 6]
+        );
+        std::fs::create_dir_all(scratch.path(&folder)).unwrap();
+        for i in 0..6u32 {
+            let picture = image::GrayImage::from_fn(16, 16, |x, y| {
+                [(x * (7 + class) + y * (3 + i) + i) as u8].into()
+            });
+            let path = scratch.path(&format!("{folder}/{i}.png"));
+            picture.save(path).unwrap();
+        }
+    }
+    let fit = "fit --config quick.toml --loss in-batch --classes-per-batch 2 --samples-per-class 3";
+    let model = |data: &str, groups: &str| {
+        let out = format!("{groups}{}", data.len());
+        let line = format!("{fit} {data} --steps 10 --set in_batch.groups={groups} --out {out}");
+        let said = scratch.succeeds(&line).stderr;
+        (scratch.read(&format!("{out}/model.safetensors")), said)
+    };
+    let pictures = "--data folder:pictures --input 1x16x16";
+    let [(mixed, _), (together, said)] =
+        ["mixed", "together"].map(|groups| model(pictures, groups));
+    assert!(mixed != together);
+    assert!(!said.contains("in_batch.groups"), "{said}");
+    // Digits are in no groups.
+    let [(mixed, _), (together, said)] = ["mixed", "together"].map(|groups| model("", groups));
+    assert!(mixed == together);
+    assert!(
+        said.contains("in_batch.groups = together changes nothing"),
+        "{said}"
+    );
+    let pairs = "fit --set in_batch.groups=together --loss pairs --out new";
+    scratch.refuses(
+        2,
+        pairs,
+        &["in_batch.groups applies to --loss in-batch only"],
+    );
+}

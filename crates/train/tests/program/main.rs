@@ -6,6 +6,7 @@ mod device;
 #[cfg(unix)]
 mod endurance;
 mod few_shot;
+mod freezing;
 mod heads;
 mod in_batch;
 #[cfg(unix)]

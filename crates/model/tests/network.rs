@@ -638,7 +638,8 @@ fn a_grid_whose_cells_are_alike_changes_no_embedding() {
     // A cell of its own for each place: the features differ, as the places do.
     let wide = net.on_grid(4).unwrap().unwrap();
     let features = wide.features(&images).unwrap().to_vec2::<f64>().unwrap();
-    assert_ne!(features[0][0], features[0][1]);
+    let mut maps = features[0].chunks_exact(4 * 4);
+    assert!(maps.any(|cells| cells[0] != cells[1]));
 
     assert!(net.on_grid(3).unwrap().is_none(), "4 places a side");
     assert!(net.on_grid(0).unwrap().is_none());

@@ -48,8 +48,8 @@ fn losses(device: &Device, dtype: DType, weight: f64) -> Result<Vec<f64>, Box<dy
         for (parameter, momentum) in net.parameters().iter().zip(&mut momenta) {
             let var = &parameter.var;
             let rate = match parameter.role {
-                Role::Weight => RATE,
-                Role::Bias => 2.0 * RATE,
+                Role::Weight | Role::Gain => RATE,
+                Role::Bias | Role::Shift => 2.0 * RATE,
             };
             let gradient = gradients.get(var).ok_or("a parameter has no gradient")?;
             *momentum = ((&*momentum * MOMENTUM)? + (gradient.detach() * rate)?)?;

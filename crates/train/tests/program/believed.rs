@@ -448,7 +448,7 @@ fn evaluations_take_a_small_share_of_a_run() {
             .count()
     };
     // An epoch is a step.
-    assert_eq!(evaluations("run", ""), 5);
+    assert_eq!(evaluations("run", "--set training.evaluate_every=0"), 5);
     assert_eq!(evaluations("often", "--set training.evaluate_every=10"), 10);
 }
 

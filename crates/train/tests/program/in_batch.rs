@@ -54,7 +54,7 @@ fn settings_that_the_loss_does_not_use_are_refused() {
             &["in_batch.samples_per_class"],
         ),
         (
-            "--data folder:none --set in_batch.balanced=false",
+            "--data folder:none --loss pairs --set in_batch.balanced=false",
             &["in_batch.balanced"],
         ),
         (

@@ -54,7 +54,9 @@ fn a_residual_trunk_learns_and_its_model_says_what_it_is() {
     pictures(&scratch);
     let fit = FIT.replace("--config quick.toml ", "--set data.evaluation_pairs=100 ");
     let layers = "--trunk small-resnet --set net.channels=[4,8]";
-    scratch.succeeds(&format!("{fit} {layers} --batch 8 --steps 60 --quiet"));
+    scratch.succeeds(&format!(
+        "{fit} {layers} --loss pairs --batch 8 --steps 60 --quiet"
+    ));
     let verdict = |other: &str| {
         let pictures = format!("pictures/red/1.png pictures/{other}");
         scratch.succeeds(&format!("verify run {pictures}")).stdout
@@ -133,7 +135,7 @@ fn an_input_that_no_network_takes_is_refused() {
     let scratch = Scratch::new();
     pictures(&scratch);
     scratch.refuses_usage("fit --input 64x64", &["3x64x64"]);
-    for (input, word) in [("2x64x64", "net.input"), ("3x8x8", "16×16")] {
+    for (input, word) in [("2x64x64", "net.input"), ("3x8x8 --trunk lenet", "16×16")] {
         scratch.refuses(
             2,
             &format!("fit --data folder:pictures --input {input}"),
@@ -141,4 +143,76 @@ fn an_input_that_no_network_takes_is_refused() {
         );
     }
     scratch.refuses(2, "fit --input 3x28x28", &["net.input"]);
+}
+
+/// Grey files laid out as a dozen classes of four: black strokes on white, or shades.
+fn grey_classes(scratch: &Scratch, drawings: bool) {
+    for class in 0..12u32 {
+        let folder = scratch.path("grey").join(format!("class{class:02}"));
+        fs::create_dir_all(&folder).unwrap();
+        for copy in 0..4u32 {
+            let picture = image::GrayImage::from_fn(24, 24, |x, y| {
+                let stroke = x == 4 + class || y == 6 + 2 * copy;
+                image::Luma([match (drawings, stroke) {
+                    (true, true) => 0,
+                    (true, false) => 255,
+                    (false, _) => (40 + 7 * class + 3 * x + copy * y) as u8,
+                }])
+            });
+            picture.save(folder.join(format!("{copy}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_folder_brings_its_own_recipe_and_the_pictures_decide_the_rest() {
+    for (drawings, turns) in [(true, "both"), (false, "none")] {
+        let scratch = Scratch::new();
+        grey_classes(&scratch, drawings);
+        let fit = "fit --data folder:grey --steps 1 --set data.evaluation_pairs=100 --out";
+        scratch.succeeds(&format!("{fit} run"));
+        let config: toml::Table = scratch.text("run/config.toml").parse().unwrap();
+        let (net, data) = (&config["net"], &config["data"]);
+        assert_eq!(net["trunk"].as_str(), Some("small-resnet"));
+        assert_eq!(net["norm"].as_str(), Some("group"));
+        let input = |config: &toml::Table| config["net"]["input"].to_string();
+        assert_eq!(input(&config), "[1, 32, 32]");
+        assert_eq!(data["turns"].as_str(), Some(turns));
+        assert_eq!(config["loss"]["kind"].as_str(), Some("in-batch"));
+        assert_eq!(
+            config["in_batch"]["samples_per_class"].as_integer(),
+            Some(4)
+        );
+        // What is asked for stays, and Caffe's network and loss with its preset.
+        scratch.succeeds(&format!("{fit} asked --input 3x32x32 --turns none"));
+        let asked: toml::Table = scratch.text("asked/config.toml").parse().unwrap();
+        assert_eq!(input(&asked), "[3, 32, 32]");
+        assert_eq!(asked["data"]["turns"].as_str(), Some("none"));
+        scratch.succeeds(&format!("{fit} caffe --preset caffe --batch 8"));
+        let caffe: toml::Table = scratch.text("caffe/config.toml").parse().unwrap();
+        assert_eq!(caffe["net"]["trunk"].as_str(), Some("lenet"));
+        assert_eq!(caffe["loss"]["kind"].as_str(), Some("pairs"));
+    }
+}
+
+/// A run of before there was a recipe for folders has no key of it.
+#[test]
+fn the_configuration_of_an_older_run_gets_nothing_of_the_recipe() {
+    let scratch = Scratch::new();
+    grey_classes(&scratch, true);
+    let fit = "fit --steps 1 --out";
+    let older = "--data folder:grey --loss pairs --trunk lenet --norm none --turns none --head none \
+                 --batch 8 --set data.evaluation_pairs=100";
+    scratch.succeeds(&format!("{fit} run {older}"));
+    let text = scratch.text("run/config.toml");
+    let is_new = |line: &&str| {
+        ["norm", "turns", "head", "grid"]
+            .iter()
+            .any(|key| line.starts_with(&format!("{key} =")))
+    };
+    let kept: Vec<&str> = text.lines().filter(|line| !is_new(line)).collect();
+    assert_eq!(text.lines().count() - kept.len(), 4, "{text}");
+    scratch.write("run/config.toml", kept.join("\n"));
+    scratch.succeeds(&format!("{fit} again --config run/config.toml"));
+    assert_eq!(scratch.text("again/config.toml"), text);
 }

@@ -36,6 +36,8 @@ policy = "cosine"
 warm_up = 0
 floor = 0.01
 [net]
+trunk = "lenet"
+norm = "none"
 channels = [8, 16]
 conv_activation = "relu"
 hidden = [{ units = 64, activation = "relu" }]

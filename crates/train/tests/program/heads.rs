@@ -89,6 +89,23 @@ fn a_head_is_part_of_the_model_that_every_command_uses() {
 }
 
 #[test]
+fn a_head_over_a_grid_is_part_of_the_model_and_needs_maps_that_it_divides() {
+    let scratch = Scratch::new();
+    pictures(&scratch);
+    let resnet = "--trunk small-resnet --set net.channels=[4,8] --set net.hidden=[]";
+    let grid = run(&scratch, "grid", &format!("{resnet} --head grid-lda"));
+    assert_eq!(grid["head"]["chosen"], "grid-lda");
+    let again = scratch.succeeds("evaluate grid --json").stdout;
+    let again: Value = serde_json::from_str(&again).unwrap();
+    close(&again["verification"]["auc"], &grid["verification"]["auc"]);
+    // LeNet has no such maps.
+    let lenet = run(&scratch, "lenet", "--head grid-lda");
+    assert_eq!(lenet["head"]["chosen"], "none");
+    let note = lenet["notes"][0].as_str().unwrap();
+    assert!(note.contains("only a small-resnet"), "{note}");
+}
+
+#[test]
 fn a_run_that_was_stopped_ends_with_the_same_head() {
     let scratch = Scratch::new();
     pictures(&scratch);

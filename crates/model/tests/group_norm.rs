@@ -3,7 +3,7 @@
 mod gradient;
 
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::{Init, Module, VarBuilder, VarMap};
+use candle_nn::{Module, VarBuilder, VarMap};
 use gradient::worst_difference;
 use model::Activation;
 use model::layers::{GroupNorm, ONE};
@@ -22,9 +22,8 @@ fn gradients_are_the_central_differences() {
         for activation in [Activation::Linear, Activation::Relu] {
             let weights = VarMap::new();
             let vb = VarBuilder::from_varmap(&weights, DType::F64, &Device::Cpu);
-            let uniform = Init::Uniform { lo: -2.0, up: 2.0 };
             let channels = shape[3];
-            let layer = GroupNorm::new(channels, groups, activation, uniform, vb).unwrap();
+            let layer = GroupNorm::new(channels, groups, activation, ONE, vb).unwrap();
             let mut random = |shape: &[usize]| {
                 let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0));
                 let values = values.collect::<Vec<f64>>();
@@ -33,11 +32,14 @@ fn gradients_are_the_central_differences() {
             let x = Var::from_tensor(&random(&shape)).unwrap();
             let slopes = random(&shape);
             let weights = weights.data().lock().unwrap();
-            weights["bias"].set(&random(&[channels])).unwrap();
+            for name in ["weight", "bias"] {
+                weights[name].set(&random(&[channels])).unwrap();
+            }
             for var in [&x, &weights["weight"], &weights["bias"]] {
                 let terms = || layer.forward(&x)?.mul(&slopes);
                 let worst = worst_difference(var, 1, terms).unwrap();
-                assert!(worst < 1e-7, "{shape:?} {activation:?}: {worst:e}");
+                // Of the differences themselves: the quotient by a small deviation is far from straight.
+                assert!(worst < 1e-6, "{shape:?} {activation:?}: {worst:e}");
             }
         }
     }

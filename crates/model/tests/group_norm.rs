@@ -38,7 +38,7 @@ fn gradients_are_the_central_differences() {
             for var in [&x, &weights["weight"], &weights["bias"]] {
                 let terms = || layer.forward(&x)?.mul(&slopes);
                 let worst = worst_difference(var, 1, terms).unwrap();
-                // Of the differences themselves: the quotient by a small deviation is far from straight.
+                // What rounding makes of the differences: each output depends on its whole group.
                 assert!(worst < 1e-6, "{shape:?} {activation:?}: {worst:e}");
             }
         }

@@ -92,7 +92,8 @@ settings! {
     /// The images, and how they are split and paired.
     struct DataConfig {
         /// Images to train on: `digits` (10,000 built-in handwritten digits), `mnist:DIR` (files in
-        /// MNIST's format) or `folder:DIR` (pictures, one sub-folder per class)
+        /// MNIST's format) or `folder:DIR` (pictures, one sub-folder per class, with defaults of their own
+        /// that --print-config shows)
         source: Source ["--data SOURCE";] = Source::Digits;
         /// What is held out of a folder without a split of its own: `classes` (whole ones, new to the
         /// network), `images` (some of each class), or `auto` (classes, from a dozen on)

@@ -9,7 +9,7 @@ use data::Manifest;
 
 use super::settings::{NEW_RUN, SettingsArgs};
 use crate::device::DeviceArgs;
-use crate::fit::{Fit, LoadAs, Outcome, load, open_trunk};
+use crate::fit::{Fit, Outcome, load_to_train};
 use crate::run::RunFolder;
 use crate::settings::{RunConfig, SettingFlags};
 use crate::terminal::{INTERRUPTED, Interrupt, VoiceArgs, print, tell};
@@ -49,13 +49,7 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             let run = RunFolder::open(run)?;
             let device = args.device.open(voice)?;
             let load = |config: &mut RunConfig, before: Option<&Manifest>| {
-                let encoder = open_trunk(config)?;
-                let request = LoadAs {
-                    before,
-                    encoder: encoder.as_ref(),
-                    ..LoadAs::default()
-                };
-                load(config, request, voice)
+                load_to_train(config, before, voice)
             };
             Fit::resume(run, &args.settings.set, args.allow_changes, &device, load)?
         }

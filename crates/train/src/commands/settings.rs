@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{ArgGroup, Args};
 use data::Dataset;
+use model::Trunk;
 
-use crate::fit::{LoadAs, load, open_trunk};
+use crate::fit::load_to_train;
 use crate::run::RunFolder;
 use crate::settings::{Layers, Preset, RunConfig, SettingFlags, read_text};
 use crate::terminal::Voice;
@@ -44,21 +45,15 @@ impl SettingsArgs {
     /// leave to a pretrained trunk and to the pictures.
     ///
     /// # Errors
-    /// As [`open_trunk`] and [`load`].
+    /// As [`load_to_train`].
     pub fn load(&self, config: &mut RunConfig, voice: Voice) -> Result<Dataset> {
         // A repeat is a new network, which has seen nothing: its data is compared, and no more.
         let before = RunFolder::manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
-        let encoder = open_trunk(config)?;
-        let given = encoder.is_some() || self.layers()?.ask_for("net", "input");
+        let given = config.net.trunk == Trunk::Onnx || self.layers()?.ask_for("net", "input");
         if !given && config.data.source.takes_shape() && config.data.source.is_grey()? {
             config.net.input[0] = 1;
         }
-        let request = LoadAs {
-            before: before.as_ref(),
-            encoder: encoder.as_ref(),
-            ..LoadAs::default()
-        };
-        load(config, request, voice)
+        load_to_train(config, before.as_ref(), voice)
     }
 
     fn layers(&self) -> Result<Layers> {

@@ -2,7 +2,7 @@ use anyhow::Result;
 use data::{Dataset, FolderOptions, Framing, ImageShape, Manifest, SplitOptions};
 use pretrained::Encoder;
 
-use super::trunk::encode;
+use super::trunk::{encode, open_trunk};
 use crate::settings::RunConfig;
 use crate::terminal::{Voice, picture_bar, usage};
 
@@ -19,6 +19,25 @@ pub struct LoadAs<'a> {
     pub only_test: bool,
     /// Whether the network is trained already.
     pub trained: bool,
+}
+
+/// Loads the images that a run trains on, for the pretrained trunk that its settings ask for, if they do;
+/// `before` is what images were used for before.
+///
+/// # Errors
+/// As [`open_trunk`] and [`load`].
+pub fn load_to_train(
+    config: &mut RunConfig,
+    before: Option<&Manifest>,
+    voice: Voice,
+) -> Result<Dataset> {
+    let encoder = open_trunk(config)?;
+    let request = LoadAs {
+        before,
+        encoder: encoder.as_ref(),
+        ..LoadAs::default()
+    };
+    load(config, request, voice)
 }
 
 /// Loads a run's images and checks that its network takes them.

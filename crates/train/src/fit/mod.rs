@@ -26,8 +26,7 @@ use crate::terminal::{Interrupt, StepProgress, Voice};
 use crate::training::{AHEAD, NotFinite, Trainer};
 
 pub use begin::fit_to_images;
-pub use dataset::{LoadAs, load};
-pub use trunk::open_trunk;
+pub use dataset::{LoadAs, load, load_to_train};
 
 /// How a run ended.
 pub enum Outcome {

@@ -26,6 +26,30 @@ const UNFINISHED: &str = ".writing-";
 /// # Errors
 /// Those of the file system. The file is then as it was.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    replace(path, contents, |folder| fs::create_dir_all(folder))
+}
+
+/// As [`write_whole`], for a file `name` within `folder`: where that is gone, it is not made again.
+///
+/// # Errors
+/// Those of the file system. The file is then as it was.
+pub fn write_whole_within(folder: &Path, name: &Path, contents: &[u8]) -> io::Result<()> {
+    replace(&folder.join(name), contents, |parent| {
+        if parent == folder {
+            return Ok(());
+        }
+        match fs::create_dir(parent) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+    })
+}
+
+fn replace(
+    path: &Path,
+    contents: &[u8],
+    make_folder: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     // It has nothing to keep, and a file in its place would be in everybody's way.
     let special = |target: fs::Metadata| !target.is_file() && !target.is_dir();
     if path.metadata().is_ok_and(special) {
@@ -36,7 +60,7 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
         _ => Path::new("."),
     };
     may_fail("make the folder")?;
-    fs::create_dir_all(folder)?;
+    make_folder(folder)?;
     may_fail("make the file")?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);

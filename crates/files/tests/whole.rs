@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use files::{is_unfinished, write_whole};
+use files::{is_unfinished, write_whole, write_whole_within};
 
 #[test]
 fn a_file_is_replaced_and_its_folder_is_made() {
@@ -76,4 +76,19 @@ fn what_is_no_file_is_not_replaced_by_one() {
             .file_type()
             .is_char_device()
     );
+}
+
+#[test]
+fn a_folder_that_is_gone_is_not_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("inner");
+    for name in ["file", "below/file"] {
+        write_whole_within(&inner, Path::new(name), b"contents").unwrap_err();
+    }
+    assert!(!inner.exists());
+    fs::create_dir(&inner).unwrap();
+    for name in ["file", "below/file", "below/other"] {
+        write_whole_within(&inner, Path::new(name), b"contents").unwrap();
+        assert_eq!(fs::read(inner.join(name)).unwrap(), b"contents");
+    }
 }

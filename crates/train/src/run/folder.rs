@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use data::Manifest;
 use serde::Serialize;
 
@@ -167,14 +167,17 @@ impl RunFolder {
     /// Writes a file whole or not at all: a reader, or whoever starts again after a power cut,
     /// finds the old one or the new one.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
-        // Else it would be made anew, with nothing but this file in it.
-        if !self.0.is_dir() {
-            bail!(
-                "the run folder {} is gone: it was removed or renamed while the run trained",
-                self.display()
-            );
-        }
-        write_whole(&self.path(name), contents)
+        let written = files::write_whole_within(&self.0, Path::new(name), contents);
+        written.with_context(|| {
+            if self.0.is_dir() {
+                format!("cannot write {}", self.path(name).display())
+            } else {
+                format!(
+                    "the run folder {} is gone: it was removed or renamed while the run trained",
+                    self.display()
+                )
+            }
+        })
     }
 
     /// Adds an object to a file of lines, whole or not at all.

@@ -38,6 +38,38 @@ impl Whitening {
         labels: &[u32],
         components: usize,
     ) -> Result<Self, MetricsError> {
+        Self::shrunk(features, labels, components, None)
+    }
+
+    /// As [`fit`](Self::fit), with S shrunk by the weight `shrinkage`, in (0, 1].
+    ///
+    /// What a network was trained on it has learnt to give alike, so within the classes of these features
+    /// there is less variance than in those of new images, which the weight of Ledoit and Wolf cannot know:
+    /// for such features a larger one does better.
+    ///
+    /// # Errors
+    ///
+    /// As [`fit`](Self::fit), and for another `shrinkage`.
+    pub fn with_shrinkage(
+        features: &Embeddings,
+        labels: &[u32],
+        components: usize,
+        shrinkage: f64,
+    ) -> Result<Self, MetricsError> {
+        if !(shrinkage > 0.0 && shrinkage <= 1.0) {
+            return refused(format!(
+                "a shrinkage of {shrinkage}: it must be above 0 and at most 1"
+            ));
+        }
+        Self::shrunk(features, labels, components, Some(shrinkage))
+    }
+
+    fn shrunk(
+        features: &Embeddings,
+        labels: &[u32],
+        components: usize,
+        shrinkage: Option<f64>,
+    ) -> Result<Self, MetricsError> {
         check("features", features, labels)?;
         if components == 0 {
             return refused("whitening to 0 components: it must be at least 1");
@@ -50,7 +82,7 @@ impl Whitening {
         let projected = &centred * &axes;
         let within = Within::new(&projected, labels)?;
         let spread = projected.squared_norm_l2() / projected.nrows() as f64;
-        let (covariance, shrinkage) = within.covariance();
+        let (covariance, shrinkage) = within.covariance(shrinkage);
         // What is left of equal images is rounding.
         if trace(&covariance) <= 1e-20 * spread {
             return refused(
@@ -247,11 +279,12 @@ impl Within {
         })
     }
 
-    /// Their covariance, (K, K), shrunk towards its mean variance, and the weight of the latter.
-    fn covariance(&self) -> (Mat<f64>, f64) {
+    /// Their covariance, (K, K), shrunk towards its mean variance, and the weight of the latter: `weight`,
+    /// or that of Ledoit and Wolf.
+    fn covariance(&self, weight: Option<f64>) -> (Mat<f64>, f64) {
         let dimension = self.deviations.ncols();
         let scatter = self.deviations.transpose() * &self.deviations;
-        let weight = self.weight(&scatter);
+        let weight = weight.unwrap_or_else(|| self.weight(&scatter));
         let free = scatter / (self.degrees as f64);
         let mean = trace(&free) / dimension as f64;
         let shrunk = Mat::from_fn(dimension, dimension, |row, column| {

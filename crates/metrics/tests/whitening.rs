@@ -182,6 +182,35 @@ fn two_of_each_class_weigh_as_their_differences_do() {
 }
 
 #[test]
+fn a_shrinkage_that_is_given_mixes_the_covariance_with_its_mean_variance() {
+    // Two pairs, ±1 apart along the first axis and ±3 along the second: with one of two degrees of freedom
+    // each, variances of 1 and 9 within classes. Means at (±100, ±100) give both axes.
+    let values = [
+        -101.0, -100.0, -99.0, -100.0, 100.0, 97.0, 100.0, 103.0, //
+    ];
+    let labels = [0, 0, 1, 1];
+    for (shrinkage, variances) in [(0.5, [3.0, 7.0]), (1.0, [5.0, 5.0])] {
+        let features = embeddings(&values, 2);
+        let whitening = Whitening::with_shrinkage(&features, &labels, 2, shrinkage).unwrap();
+        assert_near(whitening.shrinkage(), shrinkage, 0.0);
+        // A unit step along either axis is as long as its deviation is short.
+        let steps = whitening.apply(&embeddings(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0], 2));
+        let steps = steps.unwrap();
+        for (axis, variance) in (1..).zip(variances) {
+            let pairs = steps.row(axis).iter().zip(steps.row(0));
+            let square: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            assert_near(square, 1.0 / variance, 1e-5);
+        }
+    }
+    for shrinkage in [0.0, -0.1, 1.5, f64::NAN] {
+        let features = embeddings(&values, 2);
+        let error = Whitening::with_shrinkage(&features, &labels, 2, shrinkage).unwrap_err();
+        let said = format!("a shrinkage of {shrinkage}: it must be above 0 and at most 1");
+        assert!(error.to_string().contains(&said), "{error}");
+    }
+}
+
+#[test]
 fn few_images_give_numbers() {
     let finite = |values: &[f32], dim, labels: &[u32]| {
         let features = embeddings(values, dim);

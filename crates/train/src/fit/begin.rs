@@ -15,7 +15,7 @@ use super::trunk::network_for;
 use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
-use crate::settings::{Freeze, Groups, Layers, LossKind, RunConfig};
+use crate::settings::{Freeze, Groups, InBatchConfig, Layers, LossKind, RunConfig};
 use crate::terminal::usage;
 use crate::training::{Objective, Trainer, loader};
 
@@ -227,29 +227,54 @@ pub fn fit_to_images(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
             );
         }
     }
-    if config.loss.kind == LossKind::InBatch && (config.data.source.takes_shape() || patterns) {
-        notes.extend(fit_batch_to_classes(config, dataset));
+    let batch = &mut config.in_batch;
+    let left_open = batch.classes_per_batch == 0 || batch.samples_per_class == 0;
+    if config.loss.kind == LossKind::InBatch
+        && (config.data.source.takes_shape() || patterns || left_open)
+    {
+        notes.extend(fit_batch_to_classes(batch, dataset));
     }
     notes
 }
 
-/// Takes no more classes into a batch than there are, and no more images of each than so many have.
-fn fit_batch_to_classes(config: &mut RunConfig, dataset: &Dataset) -> Vec<String> {
+/// Images of a batch whose size is left to the folder.
+const BATCH: usize = 120;
+/// Images of each class in it at most: more classes say more.
+const MOST_SAMPLES: usize = 6;
+
+/// Settles a batch that is left to the images, and takes no more classes into one than there are, and no
+/// more images of each than so many have.
+fn fit_batch_to_classes(batch: &mut InBatchConfig, dataset: &Dataset) -> Vec<String> {
     let mut notes = Vec::new();
     let mut counts = dataset.train.class_counts();
     counts.retain(|&count| count > 1);
     counts.sort_unstable_by(|a, b| b.cmp(a));
-    let batch = &mut config.in_batch;
-    if counts.len() >= 2 && batch.classes_per_batch > counts.len() {
+    if counts.len() < 2 {
+        // Too few for any batch, which whoever draws it says.
+        for open in [&mut batch.classes_per_batch, &mut batch.samples_per_class] {
+            *open = (*open).max(2);
+        }
+        return notes;
+    }
+    if batch.samples_per_class == 0 {
+        // All but a tenth of the classes have as many.
+        let had = counts[counts.len() - 1 - counts.len() / 10];
+        batch.samples_per_class = had.min(MOST_SAMPLES);
+    }
+    let had = |count: &&usize| **count >= batch.samples_per_class;
+    if batch.classes_per_batch == 0 {
+        let classes = BATCH.div_ceil(batch.samples_per_class);
+        batch.classes_per_batch = classes.min(counts.iter().filter(had).count()).max(2);
+    }
+    if batch.classes_per_batch > counts.len() {
         batch.classes_per_batch = counts.len();
         notes.push(format!(
             "{} classes a batch (in_batch.classes_per_batch): no more have two images to train on",
             counts.len()
         ));
     }
-    if let Some(&most) = counts.get(batch.classes_per_batch.saturating_sub(1))
-        && batch.samples_per_class > most
-    {
+    let most = counts[batch.classes_per_batch.saturating_sub(1)];
+    if batch.samples_per_class > most {
         batch.samples_per_class = most;
         notes.push(format!(
             "{most} images of each class a batch (in_batch.samples_per_class): too few classes have more"

@@ -24,6 +24,10 @@ const MOST_VALUES: usize = 1 << 24;
 const LEAST_IMAGES: usize = 2_000;
 /// Principal components of the features that are analysed at most.
 const COMPONENTS: usize = 2048;
+/// Weight of the mean variance in the covariance within classes of a discriminant analysis. Least errors on
+/// classes never seen, of 0.03, 0.1, 0.3 and 0.6, on characters, emoji and faces; that of Ledoit and Wolf,
+/// 0.01 to 0.07 there, is too small.
+const SHRINKAGE: f64 = 0.3;
 /// Cells a side of the grid over which a head may see the last maps of a residual network.
 const GRID: usize = 4;
 
@@ -35,12 +39,8 @@ impl Fit {
         let choice = self.config.training.head;
         let tried = match choice {
             HeadChoice::Auto if self.dataset.new_validation_classes => {
-                vec![
-                    Head::Whitening,
-                    Head::WhitenedFeatures,
-                    Head::Lda,
-                    Head::GridLda,
-                ]
+                // Few, so that chance has little to choose from; the whitenings lose to these.
+                vec![Head::Lda, Head::GridLda]
             }
             HeadChoice::Auto | HeadChoice::None => return Ok((trained, None)),
             HeadChoice::Whitening => vec![Head::Whitening],
@@ -82,7 +82,7 @@ impl Fit {
                 Err(_) => {}
             }
         }
-        let mut heads = Heads::choose(validation, self.dataset.validation.len());
+        let mut heads = Heads::choose(validation);
         if let (true, Some((asked, _))) = (choice != HeadChoice::Auto, networks.last()) {
             heads.chosen = *asked;
         }
@@ -122,7 +122,8 @@ impl Features {
             Head::Whitening => Whitening::fit(&self.embeddings()?, &self.labels, dimensions)?,
             Head::WhitenedFeatures => Whitening::fit(&self.values, &self.labels, dimensions)?,
             Head::Lda | Head::GridLda => {
-                let whitening = Whitening::fit(&self.values, &self.labels, COMPONENTS)?;
+                let (values, labels) = (&self.values, &self.labels);
+                let whitening = Whitening::with_shrinkage(values, labels, COMPONENTS, SHRINKAGE)?;
                 whitening.discriminant(&self.values, &self.labels, dimensions)?
             }
         };
@@ -301,7 +302,8 @@ mod tests {
             let images = random(rng, (9, 1, 16, 16));
             let whitening = Whitening::fit(&seen.embeddings().unwrap(), &seen.labels, 4).unwrap();
             let features_alone = Whitening::fit(&seen.values, &seen.labels, 4).unwrap();
-            let lda = Whitening::fit(&seen.values, &seen.labels, COMPONENTS).unwrap();
+            let lda = Whitening::with_shrinkage(&seen.values, &seen.labels, COMPONENTS, SHRINKAGE);
+            let lda = lda.unwrap();
             let lda = lda.discriminant(&seen.values, &seen.labels, 4).unwrap();
             let raw = seen.net.forward_raw(&images).unwrap();
             let inner = seen.net.features(&images).unwrap();

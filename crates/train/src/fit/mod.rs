@@ -69,7 +69,8 @@ impl Fit {
 
     fn train(&mut self, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
         let settings = self.config.training.clone();
-        let epoch = Length::epoch(self.dataset.train.len(), self.config.images_per_batch());
+        let images = self.dataset.train.len() * self.config.data.turns.all().len();
+        let epoch = Length::epoch(images, self.config.images_per_batch());
         let steps = settings.length.steps(epoch);
         let interval = self.evaluation_interval(epoch);
         if self.is_spent(interval) {

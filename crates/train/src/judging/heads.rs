@@ -91,19 +91,10 @@ impl Candidate {
 }
 
 impl Heads {
-    /// The best of `validation`, whose first is the network as trained, on `images` images.
-    ///
-    /// A fitted head has to win clearly, or else it is chance that chooses: by a twentieth of the errors,
-    /// and by more than one image, whose own search weighs half and whose pairs are the other half.
-    pub fn choose(validation: Vec<Candidate>, images: usize) -> Self {
-        let trained = validation[0].error();
-        let gain = |candidate: &Candidate| trained - candidate.error();
-        let clear = |candidate: &&Candidate| {
-            let gain = gain(candidate);
-            gain >= trained / 20.0 && gain > 1.0 / images as f64
-        };
-        let best = validation[1..].iter().filter(clear);
-        let best = best.max_by(|a, b| gain(a).total_cmp(&gain(b)));
+    /// The one of `validation` with the least errors, of equals the first.
+    pub fn choose(validation: Vec<Candidate>) -> Self {
+        let by_error = |a: &&Candidate, b: &&Candidate| a.error().total_cmp(&b.error());
+        let best = validation.iter().min_by(by_error);
         Self {
             chosen: best.map_or(Head::None, |best| best.head),
             validation,
@@ -136,36 +127,30 @@ mod tests {
     use super::*;
 
     /// What is chosen of the network as trained and both heads, each with its EER and P@1.
-    fn chosen(none: (f64, f64), whitening: (f64, f64), lda: (f64, f64), images: usize) -> Head {
+    fn chosen(none: (f64, f64), whitening: (f64, f64), lda: (f64, f64)) -> Head {
         let candidate = |head, (eer, p_at_1)| Candidate { head, eer, p_at_1 };
-        let validation = vec![
+        Heads::choose(vec![
             candidate(Head::None, none),
             candidate(Head::Whitening, whitening),
             candidate(Head::Lda, lda),
-        ];
-        Heads::choose(validation, images).chosen
+        ])
+        .chosen
     }
 
     #[test]
-    fn the_best_head_is_chosen_if_it_wins_clearly() {
-        let trained = (0.2, 0.8);
-        let worse = (0.3, 0.7);
-        assert_eq!(chosen(trained, worse, (0.1, 0.9), 1000), Head::Lda);
-        assert_eq!(chosen(trained, (0.1, 0.9), worse, 1000), Head::Whitening);
-        assert_eq!(chosen(trained, (0.1, 0.9), (0.05, 0.9), 1000), Head::Lda);
-        assert_eq!(chosen(trained, worse, worse, 1000), Head::None);
-        assert_eq!(chosen(trained, trained, trained, 1000), Head::None);
-        // A gain in one at the same loss in the other.
-        assert_eq!(chosen(trained, (0.1, 0.7), worse, 1000), Head::None);
-        // An error of 0.2: a twentieth of it is 0.01.
-        assert_eq!(chosen(trained, (0.19, 0.805), worse, 1000), Head::None);
-        assert_eq!(chosen(trained, (0.19, 0.815), worse, 1000), Head::Whitening);
-        // A gain of 0.02, and of 50 images one is 0.02.
-        assert_eq!(chosen(trained, (0.2, 0.84), worse, 50), Head::None);
-        assert_eq!(chosen(trained, (0.2, 0.86), worse, 50), Head::Whitening);
-        // Nothing is better than no error.
-        let perfect = (0.0, 1.0);
-        assert_eq!(chosen(perfect, perfect, perfect, 1000), Head::None);
+    fn the_head_with_the_least_errors_is_chosen() {
+        let (trained, better, worse) = ((0.2, 0.8), (0.1, 0.9), (0.3, 0.7));
+        assert_eq!(chosen(trained, worse, better), Head::Lda);
+        assert_eq!(chosen(trained, better, worse), Head::Whitening);
+        assert_eq!(chosen(trained, better, (0.05, 0.9)), Head::Lda);
+        assert_eq!(chosen(trained, worse, worse), Head::None);
+        // Verdicts and searches weigh alike.
+        assert_eq!(chosen(trained, (0.1, 0.75), worse), Head::Whitening);
+        assert_eq!(chosen(trained, (0.1, 0.65), worse), Head::None);
+        assert_eq!(chosen(trained, worse, (0.25, 0.9)), Head::Lda);
+        // A head has to gain something.
+        assert_eq!(chosen(trained, trained, trained), Head::None);
+        assert_eq!(chosen(trained, better, better), Head::Whitening);
     }
 
     #[test]

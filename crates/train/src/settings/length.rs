@@ -3,7 +3,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Length of a run: `5000 steps` or `40 epochs`. An epoch is as many steps as it takes to see as many
+/// As steps of a millisecond, 50 days; as epochs, no number of steps that overflows.
+const MOST: u64 = u32::MAX as u64;
+
+/// What stands between epochs and the steps that end them.
+const AT_MOST: &str = ", at most ";
+
+/// Length of a run: `5000 steps`, `40 epochs`, or `100 epochs, at most 8000 steps`. An epoch is as many steps as it takes to see as many
 /// images as there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
@@ -11,6 +17,13 @@ pub enum Length {
     Steps(u64),
     /// In epochs.
     Epochs(u64),
+    /// In epochs, but for more images than so many steps see.
+    AtMost {
+        /// In epochs.
+        epochs: u64,
+        /// In steps.
+        steps: u64,
+    },
 }
 
 impl Length {
@@ -24,6 +37,7 @@ impl Length {
         match self {
             Self::Steps(steps) => steps,
             Self::Epochs(epochs) => epochs.saturating_mul(epoch),
+            Self::AtMost { epochs, steps } => epochs.saturating_mul(epoch).min(steps),
         }
     }
 }
@@ -33,6 +47,7 @@ impl fmt::Display for Length {
         match self {
             Self::Steps(n) => write!(f, "{n} steps"),
             Self::Epochs(n) => write!(f, "{n} epochs"),
+            Self::AtMost { epochs, steps } => write!(f, "{epochs} epochs{AT_MOST}{steps} steps"),
         }
     }
 }
@@ -41,23 +56,23 @@ impl FromStr for Length {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // As steps of a millisecond, 50 days; as epochs, no number of steps that overflows.
-        const MOST: u64 = u32::MAX as u64;
-        let parsed = text.split_once(' ').and_then(|(count, unit)| {
-            let count = count
-                .parse()
-                .ok()
-                .filter(|count| (1..=MOST).contains(count))?;
-            match unit {
-                "steps" => Some(Self::Steps(count)),
-                "epochs" => Some(Self::Epochs(count)),
-                _ => None,
-            }
-        });
+        let number = |text: &str, unit| {
+            let (count, found) = text.split_once(' ')?;
+            let count = count.parse().ok()?;
+            (found == unit && (1..=MOST).contains(&count)).then_some(count)
+        };
+        let steps = |text| number(text, "steps");
+        let epochs = |text| number(text, "epochs");
+        let parsed = match text.split_once(AT_MOST) {
+            Some((before, most)) => epochs(before)
+                .zip(steps(most))
+                .map(|(epochs, steps)| Self::AtMost { epochs, steps }),
+            None => (steps(text).map(Self::Steps)).or_else(|| epochs(text).map(Self::Epochs)),
+        };
         parsed.ok_or_else(|| {
             format!(
-                "{text:?} is not a length: write \"40 epochs\" or \"5000 steps\", with a number from \
-                 1 to {MOST}"
+                "{text:?} is not a length: write \"40 epochs\", \"5000 steps\" or \"100 epochs, at most \
+                 8000 steps\", with numbers from 1 to {MOST}"
             )
         })
     }

@@ -25,7 +25,7 @@ pub use flags::SettingFlags;
 pub use layers::{Layers, Preset, read_text};
 pub use length::Length;
 pub use miner::MinerChoice;
-pub use tables::{OptimiserConfig, PretrainedConfig, RunConfig, Schedule};
+pub use tables::{InBatchConfig, OptimiserConfig, PretrainedConfig, RunConfig, Schedule};
 
 impl OptimiserConfig {
     /// The solver of Caffe's `examples/siamese`: SGD, learning rate 0.01, momentum 0.9, biases at

@@ -49,11 +49,12 @@ settings! {
 settings! {
     /// How long to train, and what to record.
     struct TrainingConfig {
-        /// Length of the run: `"40 epochs"` or `"5000 steps"`
+        /// Length of the run: `"40 epochs"`, `"5000 steps"` or `"100 epochs, at most 8000 steps"`
         length: Length [
             "--epochs N" => epochs "Train for N epochs";
             "--steps N" => steps "Train for N steps";
-        ] = Length::Epochs(60), Caffe = Length::Steps(50_000), Pictures = Length::Steps(8000);
+        ] = Length::Epochs(60), Caffe = Length::Steps(50_000),
+            Pictures = Length::AtMost { epochs: 100, steps: 8000 };
         /// Pairs per batch; the network sees twice as many images
         pairs_per_batch: usize ["--batch N"; in AT_LEAST_1; for Pairs;] = 64;
         /// Steps between two lines of metrics.jsonl
@@ -65,13 +66,13 @@ settings! {
         freeze: Freeze ["--freeze PART";] = Freeze::None;
         /// Steps between two evaluations; 0 for every epoch, or less often where evaluations would take
         /// more than a small share of the time
-        evaluate_every: u64 = 0, Pictures = 250;
+        evaluate_every: u64 = 0;
         /// Weights to keep: `last`, `best` (of the evaluation with the largest validation AUC), or
         /// `auto` (best where the validation classes are new to the network)
         weights: Weights = Weights::Auto;
         /// With the best weights, end training after this many evaluations without improvement; 0 for
         /// never
-        patience: u64 = 0, Folder = 20, Pictures = 8;
+        patience: u64 = 0, Folder = 20;
         /// Last layer of the network, fitted to the training images once training is over: `none` (as
         /// trained), `whitening` (of the embeddings), `whitened-features` (of what the last layer
         /// sees), `lda` (linear discriminant analysis of that), `grid-lda` (the same of the last maps of
@@ -188,10 +189,11 @@ settings! {
     /// What a batch is, and which of its pairs count, with `loss.kind = "in-batch"`.
     #[derive(Copy)]
     struct InBatchConfig {
-        /// With --loss in-batch, classes per batch
-        classes_per_batch: usize ["--classes-per-batch N"; for InBatch;] = 10, Pictures = 20;
-        /// With --loss in-batch, images of each class per batch
-        samples_per_class: usize ["--samples-per-class N"; for InBatch;] = 12, Pictures = 6;
+        /// With --loss in-batch, classes per batch; 0 for as many as make 120 images
+        classes_per_batch: usize ["--classes-per-batch N"; for InBatch;] = 10, Pictures = 0;
+        /// With --loss in-batch, images of each class per batch; 0 for as many as nine tenths of the
+        /// classes have, at most 6
+        samples_per_class: usize ["--samples-per-class N"; for InBatch;] = 12, Pictures = 0;
         /// Where the classes of a batch come from, if they are in groups (folders of class folders, such
         /// as alphabets): `mixed` (from all), or `together` (from one group, as far as it has enough)
         groups: Groups [for InBatch;] = Groups::Mixed;

@@ -103,6 +103,29 @@ fn every_picture_is_read_in_order_and_known_by_its_file() {
 }
 
 #[test]
+fn one_channel_is_given_to_pictures_that_are_all_grey_where_that_is_asked_for() {
+    let root = folder();
+    for number in 0..3u8 {
+        for class in ["a", "b"] {
+            let path = root.path().join(format!("{class}/{number}.png"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let picture = RgbImage::from_pixel(8, 8, Rgb([40 * number; 3]));
+            picture.save(path).unwrap();
+        }
+    }
+    let channels = |grey_as_found| {
+        let options = FolderOptions {
+            grey_as_found,
+            ..options()
+        };
+        read(root.path(), &options).images.shape().channels
+    };
+    assert_eq!((channels(true), channels(false)), (1, 3));
+    save(root.path().join("b/colour.png"), 7);
+    assert_eq!(channels(true), 3);
+}
+
+#[test]
 fn a_file_of_pixels_holds_the_same_images_as_memory() {
     let root = folder();
     three_classes(root.path());

@@ -8,8 +8,8 @@ use image::codecs::png::{CompressionType, FilterType as Filter, PngEncoder};
 use image::imageops::{FilterType, replace};
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
 
-/// What is between the images of [`ContactSheet::in_rows`]: that many pixels of a grey that neither the
-/// background of drawings nor that of photographs has.
+/// What is between the images in rows: that many pixels of a grey that neither the background of drawings
+/// nor that of photographs has.
 const GAP: u32 = 4;
 const GREY: u8 = 160;
 
@@ -19,6 +19,8 @@ pub struct ContactSheet {
     pub png: Vec<u8>,
     /// Width and height of one image on the sheet.
     pub tile: (u32, u32),
+    /// Those of the sheet.
+    pub size: (u32, u32),
 }
 
 impl ContactSheet {
@@ -38,6 +40,21 @@ impl ContactSheet {
         let tile = (width * factor, height * factor);
         let all: Vec<usize> = (0..images.len()).collect();
         Self::draw(images, &all, columns as u32, tile, GAP)
+    }
+
+    /// The first images of as many rows, `columns` to each, as fit into `most` values, with a gap between
+    /// them; larger ones made smaller, so that neither side is longer than `side`.
+    pub fn first_rows(
+        images: &LabelledImages,
+        columns: usize,
+        side: u32,
+        most: usize,
+    ) -> Result<Self> {
+        let tile = tile(images.shape(), side);
+        let row = columns * images.shape().channels * (tile.0 * tile.1) as usize;
+        let shown = images.len().min(most / row * columns);
+        let indices: Vec<usize> = (0..shown).collect();
+        Self::draw(images, &indices, columns as u32, tile, GAP)
     }
 
     fn draw(
@@ -66,7 +83,11 @@ impl ContactSheet {
                 Filter::Adaptive,
             ))
             .context("writing images as PNG")?;
-        Ok(Self { png, tile })
+        Ok(Self {
+            png,
+            tile,
+            size: (width, height),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod page;
 pub mod pca;
 mod pictures;
 mod table;
+mod training;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use data::{LabelledImages, Pair};
 use metrics::Embeddings;
 
 pub use table::Table;
+pub use training::TrainingImages;
 
 /// All that the page shows. Every number must be finite.
 pub struct Report<'a> {
@@ -56,6 +58,8 @@ pub struct Report<'a> {
     pub threshold: f64,
     /// The loss's margin: how far dissimilar pairs are pushed apart.
     pub margin: f64,
+    /// What the network sees in training, or a sentence on why that is not shown.
+    pub training: &'a Result<TrainingImages, String>,
 }
 
 impl Report<'_> {
@@ -86,7 +90,7 @@ pub fn render(report: &Report) -> Result<Page> {
     check(report)?;
     let figures = figures::all(report)?;
     Ok(Page {
-        html: page::page(report, &figures),
+        html: page::page(report, &figures, &training::section(report.training)?),
         tables: figures.into_iter().map(|figure| figure.table).collect(),
     })
 }

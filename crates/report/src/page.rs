@@ -13,7 +13,8 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The whole document.
-pub fn page(report: &Report, figures: &[Figure]) -> String {
+/// `training` is the section on the training images.
+pub fn page(report: &Report, figures: &[Figure], training: &Markup) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -46,7 +47,8 @@ pub fn page(report: &Report, figures: &[Figure]) -> String {
                         section { h2 { "The run" } (table("facts", report.facts)) }
                     }
                     @for figure in figures { (section(figure)) }
-                    section {
+                    (training)
+                    section.wide {
                         details open {
                             summary { "config.toml, all that is needed to repeat the run" }
                             pre #config tabindex="0" { (report.config) }

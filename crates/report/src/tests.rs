@@ -2,7 +2,8 @@ use crate::downsample::{beyond, centred_mean, even_over_classes, extremes};
 use crate::figures::embedding_map::lift_apart;
 use crate::figures::{confusion, mistakes, neighbours};
 use crate::pca::Plane;
-use crate::{Page, Report, render};
+use crate::{Page, Report, TrainingImages, render};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use data::{ImageShape, LabelledImages, Pair};
 use metrics::Embeddings;
 
@@ -17,6 +18,7 @@ struct Run {
     roc: Vec<(f64, f64)>,
     pairs: Vec<Pair>,
     distances: Vec<f32>,
+    training: Result<TrainingImages, String>,
 }
 
 /// A fixed sequence in 0..1 (multiples of the golden ratio).
@@ -64,6 +66,7 @@ fn run(n: usize, classes: usize, dim: usize) -> Run {
     Run {
         distances: distances.collect(),
         pairs,
+        training: Err("<no> training images".into()),
         facts: vec![("seed", "7".into())],
         results: vec![("accuracy", "0.9728".into()), ("AUC", "0.9935".into())],
         train_loss: (0..n as u64).map(|s| (s, 1.0 / (s + 1) as f64)).collect(),
@@ -98,6 +101,7 @@ impl Run {
             distances: &self.distances,
             threshold: 0.35,
             margin: 1.0,
+            training: &self.training,
         }
     }
 
@@ -232,6 +236,42 @@ fn every_figure_has_its_data_on_the_page_and_as_a_table() {
 }
 
 #[test]
+fn training_images_are_on_the_page_in_rows_as_far_as_they_fit_or_the_reason_is() {
+    let mut run = run(20, 2, 2);
+    assert!(run.page().contains("&lt;no&gt; training images"));
+    // Five in their own 28x28 pixels with 4 between them are 156 wide: three times that is below 480.
+    // A row of five 64x48 in colour has 46,080 values: four of the six rows are within 200,000. Of 128x96
+    // there is half of each side.
+    for (shape, size, rows, shown) in [
+        ([1, 28, 28], (156, 188), 6, "width=\"468\" height=\"564\""),
+        ([3, 64, 48], (256, 268), 4, "width=\"256\" height=\"268\""),
+        (
+            [3, 128, 96],
+            (256, 268),
+            4,
+            "Shown smaller than they are, 96x128 pixels.",
+        ),
+    ] {
+        let cells = images(shape, 30, &["a".into()]);
+        let last = (rows - 1) * 5 + 4;
+        let corner = cells.image(last)[0];
+        run.training = Ok(TrainingImages { cells, columns: 5 });
+        let page = render(&run.report()).unwrap().html;
+        assert!(page.contains(shown), "{shape:?}");
+        let (_, section) = page.split_once("<section id=\"training\">").unwrap();
+        let (_, png) = section.split_once("data:image/png;base64,").unwrap();
+        let (png, _) = png.split_once('"').unwrap();
+        let sheet = image::load_from_memory(&STANDARD.decode(png).unwrap()).unwrap();
+        assert_eq!((sheet.width(), sheet.height()), size);
+        if shape[1] <= 64 {
+            let [height, width] = [shape[1], shape[2]].map(|side| side as u32);
+            let place = (4 * (width + 4), (rows as u32 - 1) * (height + 4));
+            assert_eq!(sheet.to_rgb8().get_pixel(place.0, place.1).0[0], corner);
+        }
+    }
+}
+
+#[test]
 fn mistakes_are_the_pairs_on_the_wrong_side_the_worst_first() {
     let mut run = run(6, 2, 1);
     let pair = |first, second| Pair {
@@ -333,6 +373,7 @@ fn edges_render() {
     zero_loss.page();
 
     let nothing = Run {
+        training: Err(String::new()),
         facts: vec![],
         results: vec![],
         train_loss: vec![],

@@ -95,17 +95,6 @@ impl Source {
         self.form().0.takes_shape
     }
 
-    /// Whether pictures that would take on any shape are all grey, as far as a sample of them tells.
-    ///
-    /// # Errors
-    /// For a folder that cannot be read, or is not laid out as one of pictures.
-    pub fn is_grey(&self) -> Result<bool, DataError> {
-        match self {
-            Self::Folder(folder) => picture_folder::is_grey(folder),
-            Self::Digits | Self::Mnist(_) => Ok(true),
-        }
-    }
-
     /// How a picture has to be framed to look like `train`, this source's training images.
     pub fn framing(&self, train: &LabelledImages) -> Framing {
         (self.form().0.framing)(train)

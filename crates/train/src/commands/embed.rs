@@ -73,6 +73,7 @@ fn test_images(args: &EmbedArgs, verifier: &Verifier, voice: Voice) -> Result<La
     let run = RunFolder::open(args.model.path())?;
     let before = run.manifest()?;
     let request = LoadAs {
+        grey_as_found: false,
         framing: Some(verifier.framing()),
         encoder: verifier.encoder(),
         before: before.as_ref(),

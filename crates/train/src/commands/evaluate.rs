@@ -96,6 +96,7 @@ pub fn judge(
     let request = LoadAs {
         framing: Some(verifier.framing()),
         encoder: verifier.encoder(),
+        grey_as_found: false,
         before: before.as_ref(),
         only_test: !own,
         trained: true,

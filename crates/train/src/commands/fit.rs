@@ -49,7 +49,7 @@ pub fn fit(args: &FitArgs) -> Result<ExitCode> {
             let run = RunFolder::open(run)?;
             let device = args.device.open(voice)?;
             let load = |config: &mut RunConfig, before: Option<&Manifest>| {
-                load_to_train(config, before, voice)
+                load_to_train(config, before, false, voice)
             };
             Fit::resume(run, &args.settings.set, args.allow_changes, &device, load)?
         }

@@ -1,12 +1,10 @@
 //! `train preview`: what a network sees in training.
 
-use std::iter::once;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use data::{Dataset, LabelledImages, batch_of};
 use model::Trunk;
 use report::contact_sheet::ContactSheet;
 use serde_json::json;
@@ -14,9 +12,8 @@ use serde_json::json;
 use super::settings::SettingsArgs;
 use crate::fit::fit_to_images;
 use crate::run::write_whole;
-use crate::settings::RunConfig;
 use crate::terminal::{VoiceArgs, usage};
-use crate::training::preview_loader;
+use crate::training;
 
 /// The shortest side of an image on the sheet, in pixels.
 const SIDE: u32 = 64;
@@ -71,7 +68,7 @@ pub fn preview(args: &PreviewArgs) -> Result<()> {
             dataset.train.shape(),
         )));
     }
-    let rows = rows(&config, &dataset, args)?;
+    let rows = training::preview(&config, &dataset, args.images, args.copies)?;
     let images = rows.len() / columns;
     let sheet = ContactSheet::in_rows(&rows, columns, SIDE)?;
     write_whole(&args.out, &sheet.png)?;
@@ -83,33 +80,4 @@ pub fn preview(args: &PreviewArgs) -> Result<()> {
         args.copies,
     ));
     voice.emit(&json!({ "images": images, "copies": args.copies }))
-}
-
-/// Each of some training images, and after it its copies.
-fn rows(config: &RunConfig, dataset: &Dataset, args: &PreviewArgs) -> Result<LabelledImages> {
-    let loader = preview_loader(config, dataset, args.images)?;
-    let shown = loader.sampler().draw(0).images;
-    let plain = shown.iter().map(|&image| image as usize);
-    let plain = batch_of(&dataset.train, plain, &config.transform.evaluation());
-    let copies = (0..args.copies as u64).map(|step| loader.batch(step).pixels);
-    let columns: Vec<Vec<f32>> = once(plain).chain(copies).collect();
-
-    let shape = dataset.train.shape();
-    let values = shape.values();
-    let row = |row: usize| {
-        columns
-            .iter()
-            .map(move |column| &column[row * values..][..values])
-    };
-    let cells = (0..shown.len()).flat_map(row);
-    let pixels = cells
-        .flat_map(|cell| config.transform.pixels(cell))
-        .collect();
-    let labels = vec![0; shown.len() * columns.len()];
-    Ok(LabelledImages::new(
-        shape,
-        pixels,
-        labels,
-        vec![String::new()],
-    )?)
 }

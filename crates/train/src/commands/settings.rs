@@ -50,10 +50,8 @@ impl SettingsArgs {
         // A repeat is a new network, which has seen nothing: its data is compared, and no more.
         let before = RunFolder::manifest_of(RunFolder::of_model(Path::new(&config.training.init)))?;
         let given = config.net.trunk == Trunk::Onnx || self.layers()?.ask_for("net", "input");
-        if !given && config.data.source.takes_shape() && config.data.source.is_grey()? {
-            config.net.input[0] = 1;
-        }
-        load_to_train(config, before.as_ref(), voice)
+        let grey_as_found = !given && config.data.source.takes_shape();
+        load_to_train(config, before.as_ref(), grey_as_found, voice)
     }
 
     fn layers(&self) -> Result<Layers> {

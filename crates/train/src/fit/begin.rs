@@ -13,9 +13,9 @@ use serde_json::json;
 use super::Fit;
 use super::trunk::network_for;
 use crate::judging::EvaluationPairs;
-use crate::run::checkpoint::{self, Progress};
+use crate::run::checkpoint::{self, DoesNotFit, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
-use crate::settings::{Freeze, Groups, InBatchConfig, Layers, LossKind, RunConfig};
+use crate::settings::{Change, Freeze, Groups, InBatchConfig, Layers, LossKind, RunConfig};
 use crate::terminal::usage;
 use crate::training::{Objective, Trainer, loader};
 
@@ -89,7 +89,8 @@ impl Fit {
         let anew = checkpoint::newest(&run)?.is_none();
         Self::assemble(config, dataset, device, anew, |config, trainer| {
             let mut log = MetricsLog::open(&run)?;
-            let newest = checkpoint::restore_newest(&run, trainer, log.bytes())?;
+            let newest = checkpoint::restore_newest(&run, trainer, log.bytes());
+            let newest = newest.map_err(|error| unfit(&run, &changes, error))?;
             let mut progress = newest.unwrap_or_default();
             if !changes.is_empty() || !of_data.is_empty() {
                 // It may be of other images, or of a step that will not be evaluated again.
@@ -169,6 +170,20 @@ impl Fit {
             _lock: lock,
         })
     }
+}
+
+/// The error of a run that cannot go on from its checkpoint: of the changed settings, if that is for them.
+fn unfit(run: &RunFolder, changes: &[Change], error: anyhow::Error) -> anyhow::Error {
+    if changes.is_empty() || !error.is::<DoesNotFit>() {
+        return error;
+    }
+    let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+    usage(format!(
+        "the run cannot go on with {}: {error:#}; finish it as it was begun, with `train fit --resume {run}`, \
+         and start another with the new settings from its weights, with `train fit --init {run}`",
+        changes.join(", "),
+        run = run.display(),
+    ))
 }
 
 /// Settles what the settings leave to the images of a folder; returns a sentence for each thing.

@@ -13,6 +13,8 @@ pub struct LoadAs<'a> {
     pub framing: Option<Framing>,
     /// What makes the network's input of them, where its trunk is a pretrained one.
     pub encoder: Option<&'a Encoder>,
+    /// Whether the network takes one channel where all pictures are grey, whatever the settings say.
+    pub grey_as_found: bool,
     /// What they were used for before.
     pub before: Option<&'a Manifest>,
     /// Whether all of them are tested on, but those that the source itself reserves for training.
@@ -22,22 +24,29 @@ pub struct LoadAs<'a> {
 }
 
 /// Loads the images that a run trains on, for the pretrained trunk that its settings ask for, if they do;
-/// `before` is what images were used for before.
+/// `before` is what images were used for before. With `grey_as_found` and pictures that are all grey, the
+/// settings' network is made to take one channel.
 ///
 /// # Errors
 /// As [`open_trunk`] and [`load`].
 pub fn load_to_train(
     config: &mut RunConfig,
     before: Option<&Manifest>,
+    grey_as_found: bool,
     voice: Voice,
 ) -> Result<Dataset> {
     let encoder = open_trunk(config)?;
     let request = LoadAs {
         before,
         encoder: encoder.as_ref(),
+        grey_as_found,
         ..LoadAs::default()
     };
-    load(config, request, voice)
+    let dataset = load(config, request, voice)?;
+    if grey_as_found {
+        config.net.input[0] = dataset.train.shape().channels;
+    }
+    Ok(dataset)
 }
 
 /// Loads a run's images and checks that its network takes them.
@@ -53,6 +62,7 @@ pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset
                 .map_err(|error| usage(format!("net.input: {error}")))?,
             false => ImageShape::MNIST,
         },
+        grey_as_found: request.grey_as_found,
         framing: match request.encoder {
             Some(encoder) => encoder.framing(),
             None => request.framing.unwrap_or(Framing::Letterbox),
@@ -84,10 +94,14 @@ pub fn load(config: &RunConfig, request: LoadAs, voice: Voice) -> Result<Dataset
         width,
     } = dataset.train.shape();
     let found = [channels, height, width];
-    if config.net.input != found {
+    let mut wanted = config.net.input;
+    if request.grey_as_found {
+        wanted[0] = channels;
+    }
+    if wanted != found {
         return Err(usage(format!(
-            "net.input is {:?}, but the images of {} are {found:?}",
-            config.net.input, dataset.name
+            "net.input is {wanted:?}, but the images of {} are {found:?}",
+            dataset.name
         )));
     }
     if let Some(encoder) = request.encoder {

@@ -51,7 +51,8 @@ impl Fit {
         let judged = |head, net: &Network| {
             Candidate::new(head, net, &self.config, &self.dataset, &self.pairs)
         };
-        let features = Features::new(&trained, self)?;
+        // Those of a grid alone do without.
+        let mut features = None;
         let mut validation = vec![judged(Head::None, &trained)?];
         let mut networks = vec![(Head::None, trained)];
         let mut note = None;
@@ -66,7 +67,11 @@ impl Fit {
                     )
                     .into()),
                 },
-                _ => features.fit(head),
+                _ => {
+                    let known = features.take();
+                    let seen = known.map_or_else(|| Features::new(&networks[0].1, self), Ok)?;
+                    features.insert(seen).fit(head)
+                }
             };
             match fitted {
                 Ok(net) => {

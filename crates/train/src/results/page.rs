@@ -2,12 +2,17 @@
 
 use anyhow::Result;
 use data::Dataset;
-use report::{Report, render};
+use model::Trunk;
+use report::{Report, TrainingImages, render};
 
 use super::Summary;
 use crate::judging::TestReport;
 use crate::run::{Line, RunFolder, read_metrics};
 use crate::settings::RunConfig;
+use crate::training::preview;
+
+/// Training images that the report shows at most, and how often each as a step sees it.
+const SHOWN: (usize, usize) = (6, 4);
 
 /// Renders and writes the report, and the data behind its figures in `report/`.
 pub fn write(
@@ -55,11 +60,36 @@ pub fn write(
         distances: &test.distances,
         threshold: verification.threshold,
         margin: config.loss.margin.get(),
+        training: &training_images(config, dataset)?,
     })?;
     for table in page.tables {
         run.write(&format!("report/{}.csv", table.name), table.csv.as_bytes())?;
     }
     run.write("report.html", page.html.as_bytes())
+}
+
+/// Some of the training images as the network sees them, or why none are shown.
+fn training_images(
+    config: &RunConfig,
+    dataset: &Dataset,
+) -> Result<Result<TrainingImages, String>> {
+    if config.net.trunk == Trunk::Onnx {
+        return Ok(Err(
+            "A pretrained trunk sees each training image as it is, without random transforms."
+                .into(),
+        ));
+    }
+    if dataset.train.is_empty() {
+        return Ok(Err(format!(
+            "The training images are not shown: none of them is left in {}.",
+            dataset.name
+        )));
+    }
+    let (images, copies) = SHOWN;
+    Ok(Ok(TrainingImages {
+        cells: preview(config, dataset, images, copies)?,
+        columns: 1 + copies,
+    }))
 }
 
 /// Those of the run, and what the figures say of the network.

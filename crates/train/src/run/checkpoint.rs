@@ -2,8 +2,8 @@
 //! the number of steps taken and how far the log goes. Batches and augmentation are functions of the
 //! seed and the step, so no generator has a state to save.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,16 @@ pub struct Rollback {
     pub from: u64,
     /// Steps taken after it.
     pub to: u64,
+}
+
+/// A sound checkpoint, the file's, of a trainer of another configuration.
+#[derive(Debug)]
+pub struct DoesNotFit(PathBuf);
+
+impl fmt::Display for DoesNotFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the checkpoint {} does not fit", self.0.display())
+    }
 }
 
 /// The file of the checkpoint after `step` steps.
@@ -116,11 +126,14 @@ fn read(path: &Path) -> Result<(Snapshot, Progress)> {
 
 fn take_up(snapshot: &Snapshot, path: &Path, trainer: &mut Trainer, step: u64) -> Result<()> {
     let restored = trainer.restore(snapshot, step);
-    restored.with_context(|| format!("the checkpoint {} does not fit", path.display()))
+    restored.with_context(|| DoesNotFit(path.into()))
 }
 
 /// Puts the values of the newest sound checkpoint into a trainer of the same configuration, and tells
 /// which newer ones are damaged. `None` if there has been no checkpoint.
+///
+/// # Errors
+/// [`DoesNotFit`] for a trainer of another configuration; where no checkpoint is sound.
 pub fn restore_newest(
     run: &RunFolder,
     trainer: &mut Trainer,

@@ -86,6 +86,39 @@ fn noise_stays_at_chance_when_pictures_are_added() {
 }
 
 #[test]
+fn the_report_goes_on_without_training_images_that_are_gone() {
+    let scratch = Scratch::new();
+    noise(&scratch.path("noise"), 3, 0..10);
+    scratch.succeeds(&format!("{NOISE} --steps 2 --split images --quiet"));
+    let shown = || {
+        scratch
+            .text("run/report.html")
+            .contains("<img class=\"sheet\"")
+    };
+    assert!(shown());
+    let list = scratch.text("run/data.csv");
+    let trained = list
+        .lines()
+        .filter_map(|line| match line.split(',').collect::<Vec<_>>()[..] {
+            ["train", _, name, ..] => Some(scratch.path("noise").join(name)),
+            _ => None,
+        });
+    let (half, rest): (Vec<_>, Vec<_>) = trained.enumerate().partition(|(i, _)| i % 2 == 0);
+    assert!(half.len() > 6 && rest.len() > 6, "{list}");
+    for (_, file) in half {
+        fs::remove_file(file).unwrap();
+    }
+    scratch.succeeds("report run --quiet");
+    assert!(shown(), "half of them are left");
+    for (_, file) in rest {
+        fs::remove_file(file).unwrap();
+    }
+    scratch.succeeds("report run --quiet");
+    let page = scratch.text("run/report.html");
+    assert!(!shown() && page.contains("not shown: none of them is left in folder:noise"));
+}
+
+#[test]
 fn a_run_goes_on_with_other_data_only_where_that_is_asked_for() {
     let scratch = Scratch::new();
     noise(&scratch.path("noise"), 4, 0..12);

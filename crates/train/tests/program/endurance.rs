@@ -358,6 +358,37 @@ fn a_setting_is_changed_only_where_that_is_asked_for_and_then_recorded() {
 }
 
 #[test]
+fn a_setting_that_the_checkpoint_does_not_fit_is_refused_with_what_to_do() {
+    let scratch = Scratch::new();
+    scratch.succeeds("fit --config quick.toml --steps 2 --freeze trunk --quiet --out run");
+    fs::remove_file(scratch.path("run/summary.json")).unwrap();
+    for (set, change) in [
+        (
+            "training.freeze=none",
+            "training.freeze from \"trunk\" to \"none\"",
+        ),
+        (
+            "optimiser.rule=sgd",
+            "optimiser.rule from \"adam-w\" to \"sgd\"",
+        ),
+        ("net.embedding=8", "net.embedding from 4 to 8"),
+    ] {
+        let line = format!("fit --resume run --quiet --allow-changes --set {set}");
+        let words = [
+            &format!("cannot go on with {change}: "),
+            "step-00000002.safetensors does not fit",
+            "`train fit --resume run`",
+            "`train fit --init run`",
+        ];
+        scratch.refuses(2, &line, &words);
+    }
+    // What is said to do can be done.
+    scratch.succeeds("fit --resume run --quiet");
+    let again = "fit --config run/config.toml --init run --out other --quiet";
+    scratch.succeeds(&format!("{again} --set net.embedding=8 --freeze none"));
+}
+
+#[test]
 fn a_run_that_diverges_names_the_step_the_images_and_the_last_good_checkpoint() {
     let scratch = Scratch::new();
     let ended = scratch.train(&format!("{FIT} --out run --learning-rate 1e30"));

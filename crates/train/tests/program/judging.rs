@@ -1,5 +1,6 @@
 use std::fs;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use crate::scratch::Scratch;
@@ -117,4 +118,27 @@ fn report_makes_the_same_page_again() {
     let ended = scratch.succeeds("report run");
     assert_eq!(ended.stderr, "wrote run/report.html\n");
     assert!(scratch.read("run/report.html") == page);
+}
+
+#[test]
+fn the_report_shows_what_train_preview_shows() {
+    let scratch = Scratch::new();
+    let run =
+        "fit --config quick.toml --steps 2 --seed 3 --set transform.zoom=0.3 --out run --quiet";
+    scratch.succeeds(run);
+    let page = scratch.text("run/report.html");
+    let (_, section) = page.split_once("<h2>What the network sees</h2>").unwrap();
+    let (_, png) = section.split_once("data:image/png;base64,").unwrap();
+    let (png, _) = png.split_once('"').unwrap();
+    let shown = image::load_from_memory(&STANDARD.decode(png).unwrap()).unwrap();
+
+    scratch.succeeds("preview --config run/config.toml --images 6 --copies 4 --out sheet.png");
+    let sheet = image::load_from_memory(&scratch.read("sheet.png")).unwrap();
+    // Digits are thrice as large on the sheet, and four pixels apart on both.
+    let (shown, sheet) = (shown.to_luma8(), sheet.to_luma8());
+    assert_eq!(shown.dimensions(), (5 * 32 - 4, 6 * 32 - 4));
+    for (x, y, pixel) in shown.enumerate_pixels() {
+        let [x, y] = [x, y].map(|at| at / 32 * 88 + (at % 32).min(28) * 3);
+        assert_eq!(sheet.get_pixel(x, y), pixel);
+    }
 }

@@ -52,6 +52,8 @@ fn a_head_is_trained_on_its_features_and_every_command_uses_it() {
         "{said}"
     );
     assert_tells_apart(&scratch);
+    let page = scratch.text("run/report.html");
+    assert!(page.contains("sees each training image as it is"));
 
     // The run itself says all that was read beside the trunk.
     let config: toml::Table = scratch.text("run/config.toml").parse().unwrap();

@@ -52,6 +52,8 @@ pub enum Store {
 pub struct FolderOptions<'a> {
     /// The shape that each picture is given.
     pub shape: ImageShape,
+    /// Whether to give it one channel instead where all pictures are grey, as far as a sample of them tells.
+    pub grey_as_found: bool,
     /// How.
     pub framing: Framing,
     /// Whether to leave out pictures that cannot be read, instead of failing.
@@ -73,6 +75,7 @@ impl Default for FolderOptions<'_> {
                 height: 64,
                 width: 64,
             },
+            grey_as_found: false,
             framing: Framing::Letterbox,
             skip_corrupt: false,
             store: Store::Auto,
@@ -96,7 +99,11 @@ impl Default for FolderOptions<'_> {
 pub fn picture_folder(folder: &Path, options: &FolderOptions) -> Result<Loaded, DataError> {
     let mut notes = Vec::new();
     let listing = Listing::of(folder, &mut notes)?;
-    let (images, given) = listing.read(folder, options, &mut notes)?;
+    let mut options = *options;
+    if options.grey_as_found && listing.is_grey() {
+        options.shape.channels = 1;
+    }
+    let (images, given) = listing.read(folder, &options, &mut notes)?;
     Ok(Loaded {
         images,
         given,
@@ -105,31 +112,31 @@ pub fn picture_folder(folder: &Path, options: &FolderOptions) -> Result<Loaded, 
     })
 }
 
-/// Whether all of a sample of the pictures in `folder`, spread evenly over it, are grey; those that cannot
-/// be read are passed over.
-pub(super) fn is_grey(folder: &Path) -> Result<bool, DataError> {
-    const SAMPLE: usize = 100;
-    /// Large enough for a spot of colour.
-    const SHAPE: ImageShape = ImageShape {
-        channels: 3,
-        height: 64,
-        width: 64,
-    };
-    let files = Listing::of(folder, &mut Vec::new())?.files;
-    let sample = files.iter().step_by(files.len().div_ceil(SAMPLE).max(1));
-    let sample: Vec<_> = sample.collect();
-    let plane = SHAPE.values() / SHAPE.channels;
-    Ok(sample.into_par_iter().all(|file| {
-        let picture = read_picture(&file.path, SHAPE, Framing::Letterbox);
-        picture.map_or(true, |picture| {
-            let mut planes = picture.pixels.chunks_exact(plane);
-            let red = planes.next();
-            planes.all(|other| Some(other) == red)
-        })
-    }))
-}
-
 impl Listing {
+    /// Whether all of a sample of the pictures, spread evenly over them, are grey; those that cannot be read
+    /// are passed over.
+    fn is_grey(&self) -> bool {
+        const SAMPLE: usize = 100;
+        /// Large enough for a spot of colour.
+        const SHAPE: ImageShape = ImageShape {
+            channels: 3,
+            height: 64,
+            width: 64,
+        };
+        let files = &self.files;
+        let sample = files.iter().step_by(files.len().div_ceil(SAMPLE).max(1));
+        let sample: Vec<_> = sample.collect();
+        let plane = SHAPE.values() / SHAPE.channels;
+        sample.into_par_iter().all(|file| {
+            let picture = read_picture(&file.path, SHAPE, Framing::Letterbox);
+            picture.map_or(true, |picture| {
+                let mut planes = picture.pixels.chunks_exact(plane);
+                let red = planes.next();
+                planes.all(|other| Some(other) == red)
+            })
+        })
+    }
+
     /// The pictures, and the part of each.
     fn read(
         self,

@@ -33,6 +33,7 @@ use super::{Activation, ZERO, xavier};
 use crate::{ModelError, Result};
 pub use composed::conv_pool_composed;
 pub(crate) use cpu::Buffered;
+pub(crate) use lanes::{Buffer, Real};
 
 /// A convolution without padding, its activation and a 2×2 max-pool, as [`conv_pool`] computes them:
 /// (N, H, W, C) to (N, ⌊(H−k+1)/2⌋, ⌊(W−k+1)/2⌋, O).

@@ -353,6 +353,9 @@ mod tests {
                 [3, 5, 4, 3, 7, 3],
                 [17, 6, 6, 4, 2, 3],
                 [2, 4, 7, 2, 3, 5],
+                // More than a vector of channels, and more tiles than are multiplied at once.
+                [9, 7, 5, 19, 35, 3],
+                [70, 2, 2, 16, 33, 3],
             ] {
                 for activation in [Activation::Linear, Activation::Relu] {
                     let vars = inputs(sizes, dtype);

@@ -501,11 +501,10 @@ fn map<S: Simd, T: Real, const A: usize, const B: usize>(
 ) {
     let (len, lanes) = (from[0].len(), T::lanes::<S>());
     let whole = len / lanes;
-    let vectors: [&[T::Vector<S>]; A] = std::array::from_fn(|a| &T::vectors::<S>(from[a])[..whole]);
     for i in 0..whole {
-        let found = f(std::array::from_fn(|a| vectors[a][i]));
+        let found = f(std::array::from_fn(|a| T::vectors::<S>(&from[a][..len])[i]));
         for b in 0..B {
-            T::vectors_mut::<S>(to[b])[i] = found[b];
+            T::vectors_mut::<S>(&mut to[b][..len])[i] = found[b];
         }
     }
     let rest = whole * lanes;

@@ -7,9 +7,9 @@
 //! result[y, x, o] = activation( bias[o] + Σ_{a,b,c} image[y+a−P, x+b−P, c] · w[o, c, a, b] )
 //! ```
 //!
-//! An image at a time, its patches become the rows of a matrix, and the sums a product of matrices.
-//! candle's own convolution does the same for the whole batch at once, and its gradient is another
-//! convolution: a network of them takes six times as long.
+//! With a 3×3 kernel it is Winograd's algorithm, see [`winograd`]. With any other, an image at a time, its
+//! patches become the rows of a matrix, and the sums a product of matrices. candle's own convolution does
+//! that for the whole batch at once, and its gradient is another convolution.
 
 mod winograd;
 

@@ -6,6 +6,7 @@ mod gradient;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, IndexOp, Result, Tensor, Var};
 use gradient::worst_difference;
+use model::layers::conv_pool::conv_pool_padded;
 use model::{Activation, ModelError, conv_pool, conv_pool_composed};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -133,6 +134,38 @@ fn plain_loops(layer: &Layer, activation: Activation) -> Tensor {
         }
     }
     Tensor::from_vec(out, (n, ph, pw, o), CPU).unwrap()
+}
+
+#[test]
+fn padding_gives_the_bits_of_images_with_zeros_around_them() {
+    for shape in [
+        [2, 5, 6, 1, 4, 3, 3],
+        [35, 4, 4, 20, 3, 3, 3],
+        [3, 2, 5, 2, 2, 2, 5],
+    ] {
+        for (padding, activation) in [(1, ACTIVATIONS[0]), (2, ACTIVATIONS[1])] {
+            let layer = Layer::random(shape);
+            let Layer { x, weight, bias } = &layer;
+            let around = x.pad_with_zeros(1, padding, padding).unwrap();
+            let around = around.pad_with_zeros(2, padding, padding).unwrap();
+            let expected = conv_pool(&around, weight, bias, activation).unwrap();
+            let found = conv_pool_padded(x, weight, bias, padding, activation).unwrap();
+            let case = format!("{shape:?} {padding} {activation:?}");
+            let numbers = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
+            assert_eq!(found.dims(), expected.dims(), "{case}");
+            assert_eq!(
+                numbers(&found).unwrap(),
+                numbers(&expected).unwrap(),
+                "{case}"
+            );
+            let [found, expected] = [found, expected].map(|y| backward(Ok(y)));
+            for (name, var) in layer.vars() {
+                let [found, expected] =
+                    [&found, &expected].map(|gradients| numbers(gradients.get(var).unwrap()));
+                assert_eq!(found.unwrap(), expected.unwrap(), "{case} {name}");
+            }
+        }
+    }
 }
 
 #[test]

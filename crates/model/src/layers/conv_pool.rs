@@ -22,6 +22,7 @@ mod cpu;
 mod forward;
 mod lanes;
 mod op;
+mod padding;
 
 use std::sync::OnceLock;
 
@@ -33,13 +34,15 @@ use super::{Activation, ZERO, xavier};
 use crate::{ModelError, Result};
 pub use composed::conv_pool_composed;
 pub(crate) use cpu::Buffered;
+pub(crate) use lanes::{Buffer, Real};
 
-/// A convolution without padding, its activation and a 2×2 max-pool, as [`conv_pool`] computes them:
-/// (N, H, W, C) to (N, ⌊(H−k+1)/2⌋, ⌊(W−k+1)/2⌋, O).
+/// A convolution, its activation and a 2×2 max-pool, as [`conv_pool`] computes them: (N, H, W, C) to
+/// (N, ⌊(H+2p−k+1)/2⌋, ⌊(W+2p−k+1)/2⌋, O), where p is 0 but for [`padded`](Self::padded).
 #[derive(Clone, Debug)]
 pub struct ConvPool {
     weight: Tensor,
     bias: Tensor,
+    padding: usize,
     activation: Activation,
 }
 
@@ -61,14 +64,28 @@ impl ConvPool {
         Ok(Self {
             weight: vb.get_with_hints(shape, "weight", init)?,
             bias: vb.get_with_hints(filters, "bias", ZERO)?,
+            padding: 0,
             activation,
         })
+    }
+
+    /// The layer with `padding` zeros on each side of its images.
+    #[must_use]
+    pub fn padded(self, padding: usize) -> Self {
+        Self { padding, ..self }
     }
 }
 
 impl Module for ConvPool {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        Ok(conv_pool(x, &self.weight, &self.bias, self.activation)?)
+        let (weight, bias) = (&self.weight, &self.bias);
+        Ok(conv_pool_padded(
+            x,
+            weight,
+            bias,
+            self.padding,
+            self.activation,
+        )?)
     }
 }
 
@@ -96,11 +113,29 @@ pub fn conv_pool(
     bias: &Tensor,
     activation: Activation,
 ) -> Result<Tensor> {
+    conv_pool_padded(x, weight, bias, 0, activation)
+}
+
+/// [`conv_pool`] of images with `padding` zeros on each side: (N, H, W, C) to
+/// (N, ⌊(H+2p−kh+1)/2⌋, ⌊(W+2p−kw+1)/2⌋, O).
+///
+/// # Errors
+/// As [`conv_pool`].
+pub fn conv_pool_padded(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    padding: usize,
+    activation: Activation,
+) -> Result<Tensor> {
     if !x.device().is_cpu() {
-        return conv_pool_composed(x, weight, bias, activation);
+        let x = x
+            .pad_with_zeros(1, padding, padding)?
+            .pad_with_zeros(2, padding, padding)?;
+        return conv_pool_composed(&x, weight, bias, activation);
     }
     let op = op::ConvPoolOp {
-        geometry: Geometry::new(x, weight, bias)?,
+        geometry: Geometry::new(x, weight, bias, padding)?,
         activation,
         winners: OnceLock::new(),
     };
@@ -115,21 +150,25 @@ const CUT: u8 = 4;
 #[derive(Debug, Clone, Copy)]
 struct Geometry {
     images: usize,
+    /// With the padding, as `width`.
     height: usize,
     width: usize,
+    /// Zeros on each side.
+    padding: usize,
     channels: usize,
     kernel: [usize; 2],
     filters: usize,
 }
 
 impl Geometry {
-    fn new(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+    fn new(x: &Tensor, weight: &Tensor, bias: &Tensor, padding: usize) -> Result<Self> {
         let &[images, height, width, channels] = x.dims() else {
             return Err(ModelError::shape("x", "(N, H, W, C)", x));
         };
         if x.elem_count() == 0 {
             return Err(ModelError::shape("x", "(N, H, W, C) with no size 0", x));
         }
+        let [height, width] = [height, width].map(|side| side + 2 * padding);
         if u32::try_from(height * width * channels).is_err() {
             return Err(ModelError::shape(
                 "x",
@@ -172,6 +211,7 @@ impl Geometry {
             images,
             height,
             width,
+            padding,
             channels,
             kernel: [kh, kw],
             filters,

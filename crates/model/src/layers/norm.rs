@@ -60,6 +60,43 @@ impl GroupNorm {
 impl Module for GroupNorm {
     /// On the CPU result and gradients have the same bits for any number of rayon threads.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let op = self.op(x)?;
+        if !x.device().is_cpu() {
+            return self.composed(x);
+        }
+        apply(op, x, &self.weight, &self.bias)
+    }
+}
+
+impl GroupNorm {
+    /// The end of a residual block, `activation(skip + normalised x)`, of two tensors (N, H, W, C). The
+    /// layer's own activation has no part in it. Threads and bits are as in
+    /// [`forward`](Module::forward).
+    ///
+    /// # Errors
+    /// Shapes or types that do not fit.
+    pub fn residual(&self, x: &Tensor, skip: &Tensor, activation: Activation) -> Result<Tensor> {
+        if skip.dims() != x.dims() {
+            let (skip, x) = (skip.dims(), x.dims());
+            bail!("group norm: a skip connection of {skip:?} for images of {x:?}");
+        }
+        let op = NormOp {
+            activation,
+            ..self.op(x)?
+        };
+        if !x.device().is_cpu() {
+            let linear = Self {
+                activation: Activation::Linear,
+                ..self.clone()
+            };
+            return activation.forward(&(skip + linear.composed(x)?)?);
+        }
+        // An op has three inputs at most.
+        let affine = Tensor::stack(&[&self.weight, &self.bias], 0)?;
+        apply(Residual(op), x, &affine, skip)
+    }
+
+    fn op(&self, x: &Tensor) -> Result<NormOp> {
         let (images, height, width, channels) = x.dims4()?;
         check(channels, self.groups)?;
         for (what, found) in [("gains", &self.weight), ("biases", &self.bias)] {
@@ -71,10 +108,7 @@ impl Module for GroupNorm {
         if height * width == 0 {
             bail!("group norm: images of {height}×{width}");
         }
-        if !x.device().is_cpu() {
-            return self.composed(x);
-        }
-        let op = NormOp {
+        Ok(NormOp {
             images,
             height,
             width,
@@ -82,12 +116,9 @@ impl Module for GroupNorm {
             groups: self.groups,
             activation: self.activation,
             moments: OnceLock::new(),
-        };
-        apply(op, x, &self.weight, &self.bias)
+        })
     }
-}
 
-impl GroupNorm {
     /// The layer of candle's own ops, for any device; what a GPU runs.
     fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias, channels) = (&self.weight, &self.bias, x.dim(3)?);
@@ -203,21 +234,27 @@ impl NormOp {
     fn normalise<T: Buffered>(
         &self,
         [image, gain, bias]: [&[T]; 3],
+        skip: Option<&[T]>,
         moments: &mut [Moments],
         result: &mut [T],
     ) {
         self.moments(image, moments);
         let mean: Vec<T> = self.by_channel(moments, |_, m| m.mean);
         let scale: Vec<T> = self.by_channel(moments, |c, m| gain[c].to_f64() * m.scale);
-        let relu = self.activation == Activation::Relu;
-        let (zero, rows) = (T::zero(), image.chunks_exact(self.channels));
+        // Not `max`, which would turn NaN into 0.
+        let (relu, zero) = (self.activation == Activation::Relu, T::zero());
+        let activation = |y| if relu & (y <= zero) { zero } else { y };
+        let skipped = skip.is_some();
+        let rows = image.chunks_exact(self.channels);
         for (row, result) in rows.zip(result.chunks_exact_mut(self.channels)) {
             let layer = mean.iter().zip(&scale).zip(bias);
             for ((&x, result), ((&mean, &scale), &bias)) in row.iter().zip(result).zip(layer) {
                 let y = (x - mean) * scale + bias;
-                // Not `max`, which would turn NaN into 0.
-                *result = if relu & (y <= zero) { zero } else { y };
+                *result = if skipped { y } else { activation(y) };
             }
+        }
+        for (result, &skip) in result.iter_mut().zip(skip.unwrap_or_default()) {
+            *result = activation(skip + *result);
         }
     }
 
@@ -278,23 +315,20 @@ impl NormOp {
         }
         sums
     }
-}
 
-impl Layer for NormOp {
-    const NAME: &str = "group-norm";
-
-    fn forward<T: Buffered>(&self, [x, gain, bias]: [&[T]; 3]) -> (Vec<T>, Shape) {
+    fn run<T: Buffered>(&self, [x, gain, bias]: [&[T]; 3], skip: Option<&[T]>) -> (Vec<T>, Shape) {
         let arch = Arch::new();
         let mut results = vec![T::zero(); x.len()];
         let mut moments = vec![Moments::default(); self.images * self.groups];
         (
             x.par_chunks_exact(self.image()),
+            self.by_image(skip),
             results.par_chunks_exact_mut(self.image()),
             moments.par_chunks_exact_mut(self.groups),
         )
             .into_par_iter()
-            .for_each(|(image, result, moments)| {
-                arch.dispatch(|| self.normalise([image, gain, bias], moments, result));
+            .for_each(|(image, skip, result, moments)| {
+                arch.dispatch(|| self.normalise([image, gain, bias], skip, moments, result));
             });
         let first = self.moments.set(moments).is_ok();
         assert!(first, "group norm: one op instance ran forward twice");
@@ -302,29 +336,46 @@ impl Layer for NormOp {
         (results, shape.into())
     }
 
-    fn backward<T: Buffered>(
+    /// An image of a batch for each, or none.
+    fn by_image<'a, T>(&self, batch: Option<&'a [T]>) -> Vec<Option<&'a [T]>> {
+        match batch {
+            Some(batch) => batch.chunks_exact(self.image()).map(Some).collect(),
+            None => vec![None; self.images],
+        }
+    }
+
+    fn by_image_mut<'a, T>(&self, batch: &'a mut Option<Vec<T>>) -> Vec<Option<&'a mut [T]>> {
+        match batch {
+            Some(batch) => batch.chunks_exact_mut(self.image()).map(Some).collect(),
+            None => (0..self.images).map(|_| None).collect(),
+        }
+    }
+
+    /// The gradients of x and of the skip connection, where wanted, and of gain and bias.
+    fn run_back<T: Buffered>(
         &self,
-        wanted: [bool; 3],
+        [x_wanted, skip_wanted]: [bool; 2],
         [x, gain, result, gradient]: [&[T]; 4],
-    ) -> [Option<Vec<T>>; 3] {
+    ) -> ([Option<Vec<T>>; 2], [Vec<T>; 2]) {
         let (arch, moments) = (Arch::new(), self.moments.get());
         let moments = moments.expect("a backward pass follows the forward pass");
-        let mut of_x = wanted[0].then(|| vec![T::zero(); x.len()]);
-        let of_images: Vec<Option<&mut [T]>> = match &mut of_x {
-            Some(of_x) => of_x.chunks_exact_mut(self.image()).map(Some).collect(),
-            None => (0..self.images).map(|_| None).collect(),
-        };
+        let wanted = |wanted: bool| wanted.then(|| vec![T::zero(); x.len()]);
+        let (mut of_x, mut of_skip) = (wanted(x_wanted), wanted(skip_wanted));
         let sums: Vec<Sums> = (
             x.par_chunks_exact(self.image()),
             result.par_chunks_exact(self.image()),
             gradient.par_chunks_exact(self.image()),
             moments.par_chunks_exact(self.groups),
-            of_images,
+            self.by_image_mut(&mut of_x),
+            self.by_image_mut(&mut of_skip),
         )
             .into_par_iter()
-            .map(|(image, result, gradient, moments, of_image)| {
+            .map(|(image, result, gradient, moments, of_image, of_skip)| {
                 let inputs = [image, gain, result, gradient];
-                arch.dispatch(|| self.of_image(inputs, moments, of_image))
+                arch.dispatch(|| {
+                    self.of_sums([result, gradient], of_skip.unwrap_or_default());
+                    self.of_image(inputs, moments, of_image)
+                })
             })
             .collect();
         // In the order of the images, whatever the number of threads.
@@ -334,11 +385,58 @@ impl Layer for NormOp {
             add_to(&mut total.second, second);
         }
         let gradient = |sums: Vec<f64>| sums.into_iter().map(T::from_f64).collect();
+        ([of_x, of_skip], [total.second, total.first].map(gradient))
+    }
+
+    /// The gradient of what the activation was given.
+    #[inline(always)]
+    fn of_sums<T: Buffered>(&self, [result, gradient]: [&[T]; 2], of_sums: &mut [T]) {
+        let (linear, zero) = (self.activation == Activation::Linear, T::zero());
+        for ((to, &y), &g) in of_sums.iter_mut().zip(result).zip(gradient) {
+            *to = if linear | (y > zero) { g } else { zero };
+        }
+    }
+}
+
+impl Layer for NormOp {
+    const NAME: &str = "group-norm";
+
+    fn forward<T: Buffered>(&self, inputs: [&[T]; 3]) -> (Vec<T>, Shape) {
+        self.run(inputs, None)
+    }
+
+    fn backward<T: Buffered>(&self, wanted: [bool; 3], tensors: [&[T]; 4]) -> [Option<Vec<T>>; 3] {
+        let ([of_x, _], [of_gain, of_bias]) = self.run_back([wanted[0], false], tensors);
         [
             of_x,
-            wanted[1].then(|| gradient(total.second)),
-            wanted[2].then(|| gradient(total.first)),
+            wanted[1].then_some(of_gain),
+            wanted[2].then_some(of_bias),
         ]
+    }
+}
+
+/// The end of a residual block. In the place of gains and biases it has both, (2, C), and the skip
+/// connection.
+struct Residual(NormOp);
+
+impl Layer for Residual {
+    const NAME: &str = "group-norm-residual";
+
+    fn forward<T: Buffered>(&self, [x, affine, skip]: [&[T]; 3]) -> (Vec<T>, Shape) {
+        let (gain, bias) = affine.split_at(self.0.channels);
+        self.0.run([x, gain, bias], Some(skip))
+    }
+
+    fn backward<T: Buffered>(
+        &self,
+        wanted: [bool; 3],
+        [x, affine, result, gradient]: [&[T]; 4],
+    ) -> [Option<Vec<T>>; 3] {
+        let gain = &affine[..self.0.channels];
+        let tensors = [x, gain, result, gradient];
+        let (of_maps, of_affine) = self.0.run_back([wanted[0], wanted[2]], tensors);
+        let [of_x, of_skip] = of_maps;
+        [of_x, wanted[1].then(|| of_affine.concat()), of_skip]
     }
 }
 
@@ -388,6 +486,31 @@ mod tests {
         }
     }
 
+    /// x and a skip connection, (n, height, width, channels), gain and bias.
+    fn residual_inputs(sizes: [usize; 4], dtype: DType) -> [Var; 4] {
+        let [x, gain, bias] = inputs(sizes, dtype);
+        let skip = random(&sizes, dtype, &mut ChaCha8Rng::seed_from_u64(6));
+        [x, skip, gain, bias]
+    }
+
+    #[test]
+    fn a_residual_and_its_gradients_are_those_of_candles_layers() {
+        for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F64, 1e-12)] {
+            for (sizes, groups) in [([3, 5, 4, 6], 3), ([17, 6, 6, 40], 8)] {
+                for activation in [Activation::Linear, Activation::Relu] {
+                    let vars = residual_inputs(sizes, dtype);
+                    let [x, skip, gain, bias] = vars.each_ref().map(|var| var.as_tensor());
+                    let layer = layer(groups, Activation::Linear, [gain, bias]);
+                    let found = || layer.residual(x, skip, activation);
+                    let found = result_and_gradients(found, &vars);
+                    let stock = || activation.forward(&(skip + layer.composed(x)?)?);
+                    let expected = result_and_gradients(stock, &vars);
+                    assert_close(&found, &expected, tolerance, (sizes, activation, dtype));
+                }
+            }
+        }
+    }
+
     /// One group of the numbers 1, 2, 3 and 6: mean 3, variance 3.5.
     #[test]
     fn a_group_of_four_numbers_is_as_worked_out_by_hand() {
@@ -417,13 +540,19 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_gives_the_same_bits() {
-        let vars = inputs([37, 8, 8, 24], DType::F32);
-        let [x, gain, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let vars = residual_inputs([37, 8, 8, 24], DType::F32);
+        let [x, skip, gain, bias] = vars.each_ref().map(|var| var.as_tensor());
+        let alone = [x, gain, bias].map(|x| Var::from_tensor(x).unwrap());
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {
-                let layer = layer(8, Activation::Relu, [gain, bias]);
-                bits(&result_and_gradients(|| layer.forward(x), &vars))
+                let [x, gain, bias] = alone.each_ref().map(|var| var.as_tensor());
+                let forward = || layer(8, Activation::Relu, [gain, bias]).forward(x);
+                let found = bits(&result_and_gradients(forward, &alone));
+                let [x, gain, bias] = [&vars[0], &vars[2], &vars[3]];
+                let layer = layer(8, Activation::Linear, [gain, bias]);
+                let residual = || layer.residual(x, skip, Activation::Relu);
+                [found, bits(&result_and_gradients(residual, &vars))]
             })
         };
         let one = run(1);
@@ -500,7 +629,16 @@ mod tests {
         let empty = x.narrow(1, 0, 0).unwrap();
         assert!(error(2, &empty, gain, bias).contains("images of 0×4"));
         assert!(!error(2, bias, gain, bias).is_empty());
+        let linear = layer(2, Activation::Linear, [gain, bias]);
+        let error_of = |skip| {
+            linear
+                .residual(x, skip, Activation::Relu)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(error_of(bias).contains("a skip connection of [6]"));
         let wide = x.to_dtype(DType::F64).unwrap();
+        assert!(!error_of(&wide).is_empty());
         assert!(!error(2, &wide, gain, bias).is_empty());
     }
 }

@@ -25,7 +25,7 @@ impl Halving {
         vb: &VarBuilder,
     ) -> Result<Self> {
         Normed::new(finish, filters, ONE, name, vb, |activation, vb| {
-            ConvPool::new(channels, filters, KERNEL, activation, vb)
+            Ok(ConvPool::new(channels, filters, KERNEL, activation, vb)?.padded(KERNEL / 2))
         })
         .map(Self)
     }
@@ -33,11 +33,7 @@ impl Halving {
 
 impl Module for Halving {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        const AROUND: usize = KERNEL / 2;
-        let padded = x
-            .pad_with_zeros(1, AROUND, AROUND)?
-            .pad_with_zeros(2, AROUND, AROUND)?;
-        self.0.forward(&padded)
+        self.0.forward(x)
     }
 }
 

@@ -83,6 +83,17 @@ impl<L> Normed<L> {
     }
 }
 
+impl<L: Module> Normed<L> {
+    /// `activation` of the sum of `skip` and the layer, which has none of its own.
+    pub fn residual(&self, x: &Tensor, skip: &Tensor, activation: Activation) -> Result<Tensor> {
+        let x = self.conv.forward(x)?;
+        match &self.norm {
+            Some(norm) => norm.residual(&x, skip, activation),
+            None => activation.forward(&(skip + x)?),
+        }
+    }
+}
+
 impl<L: Module> Module for Normed<L> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.conv.forward(x)?;

@@ -76,8 +76,8 @@ impl SmallResnet {
 impl Module for Stage {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.conv.forward(x)?;
-        let residual = self.residual2.forward(&self.residual1.forward(&x)?)?;
-        self.activation.forward(&(x + residual)?)
+        let residual = self.residual1.forward(&x)?;
+        self.residual2.residual(&residual, &x, self.activation)
     }
 }
 

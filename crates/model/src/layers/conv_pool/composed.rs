@@ -16,7 +16,7 @@ pub fn conv_pool_composed(
     bias: &Tensor,
     activation: Activation,
 ) -> Result<Tensor> {
-    let geometry = Geometry::new(x, weight, bias)?;
+    let geometry = Geometry::new(x, weight, bias, 0)?;
     let (n, o) = (geometry.images, geometry.filters);
     let (h, w) = (geometry.pooled_height(), geometry.pooled_width());
     let conv = x

@@ -22,6 +22,9 @@ const GROUP: usize = 16;
 pub(crate) struct Scratch<T> {
     forward: forward::Scratch<T>,
     backward: backward::Scratch<T>,
+    /// Images with the zeros around them, and their gradients.
+    padded: Vec<T>,
+    of_padded: Vec<T>,
 }
 
 /// An element type with its buffers.
@@ -54,12 +57,12 @@ pub(super) fn forward<T: Buffered>(
     filters: &[T],
     bias: &[T],
 ) -> (Vec<T>, Vec<u8>) {
-    let (image_len, pooled_len) = (geometry.image_len(), geometry.pooled_len());
+    let (given_len, pooled_len) = (geometry.given_len(), geometry.pooled_len());
     let filters = FilterBlocks::new(arch, geometry, filters);
     let mut pooled = vec![T::zero(); geometry.images * pooled_len];
     let mut winners = vec![0; pooled.len()];
     (
-        x.par_chunks(GROUP * image_len),
+        x.par_chunks(GROUP * given_len),
         pooled.par_chunks_mut(GROUP * pooled_len),
         winners.par_chunks_mut(GROUP * pooled_len),
     )
@@ -69,7 +72,7 @@ pub(super) fn forward<T: Buffered>(
                 arch.dispatch(Forward {
                     geometry,
                     activation,
-                    images,
+                    images: geometry.pad(images, &mut scratch.padded),
                     filters: &filters,
                     bias,
                     pooled,
@@ -92,15 +95,15 @@ pub(super) fn backward<T: Buffered>(
     winners: &[u8],
 ) -> [Option<Vec<T>>; 3] {
     let part = geometry.images.div_ceil(PARTS);
-    let (image_len, pooled_len) = (part * geometry.image_len(), part * geometry.pooled_len());
+    let (given_len, pooled_len) = (part * geometry.given_len(), part * geometry.pooled_len());
     let mut x_gradient = x_wanted.then(|| vec![T::zero(); x.len()]);
     let x_gradients: Vec<Option<&mut [T]>> = match &mut x_gradient {
-        Some(all) => all.chunks_mut(image_len).map(Some).collect(),
-        None => x.chunks(image_len).map(|_| None).collect(),
+        Some(all) => all.chunks_mut(given_len).map(Some).collect(),
+        None => x.chunks(given_len).map(|_| None).collect(),
     };
     let plan = Plan::new(arch, geometry, filters);
     let sums: Vec<_> = (
-        x.par_chunks(image_len),
+        x.par_chunks(given_len),
         x_gradients,
         gradient.par_chunks(pooled_len),
         winners.par_chunks(pooled_len),
@@ -110,16 +113,28 @@ pub(super) fn backward<T: Buffered>(
             let mut of_filters = filters_wanted.then(|| vec![T::zero(); plan.filters_len()]);
             let mut of_bias = bias_wanted.then(|| vec![T::zero(); geometry.filters]);
             T::with_scratch(|scratch| {
-                arch.dispatch(Backward {
-                    plan: &plan,
-                    images,
-                    gradient,
-                    winners,
-                    of_images,
-                    of_filters: of_filters.as_deref_mut(),
-                    of_bias: of_bias.as_deref_mut(),
-                    scratch: &mut scratch.backward,
-                });
+                let images = geometry.pad(images, &mut scratch.padded);
+                let mut backward = |of_images| {
+                    arch.dispatch(Backward {
+                        plan: &plan,
+                        images,
+                        gradient,
+                        winners,
+                        of_images,
+                        of_filters: of_filters.as_deref_mut(),
+                        of_bias: of_bias.as_deref_mut(),
+                        scratch: &mut scratch.backward,
+                    });
+                };
+                match of_images {
+                    Some(of_images) if geometry.padding > 0 => {
+                        scratch.of_padded.clear();
+                        scratch.of_padded.resize(images.len(), T::zero());
+                        backward(Some(&mut scratch.of_padded));
+                        geometry.crop(&scratch.of_padded, of_images);
+                    }
+                    of_images => backward(of_images),
+                }
             });
             (of_filters, of_bias)
         })
@@ -179,6 +194,7 @@ mod tests {
                     images,
                     height,
                     width,
+                    padding: 0,
                     channels,
                     kernel,
                     filters,

@@ -18,6 +18,7 @@ pub(crate) trait Real: WithDType + Pod + Default {
     fn to_place(self) -> u8;
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
     fn sum<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    fn difference<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// `a · b + c`, rounded once where the processor can.
     fn mul_add<S: Simd>(
         simd: S,
@@ -49,13 +50,13 @@ pub(crate) trait Real: WithDType + Pod + Default {
 /// A buffer that keeps its size from use to use, and starts where a cache line does: a vector that
 /// lies across two lines takes twice as long to load.
 #[derive(Default)]
-pub(super) struct Buffer<T>(Vec<T>);
+pub(crate) struct Buffer<T>(Vec<T>);
 
 impl<T: Real> Buffer<T> {
     const LINE: usize = 64;
 
     /// The first `len` elements, with values of an earlier use, or 0.
-    pub(super) fn first_mut(&mut self, len: usize) -> &mut [T] {
+    pub(crate) fn first_mut(&mut self, len: usize) -> &mut [T] {
         let needed = len + Self::LINE / size_of::<T>();
         if self.0.len() < needed {
             self.0.resize(needed, T::zero());
@@ -99,7 +100,7 @@ impl Registers {
 
 macro_rules! real {
     (
-        $type:ty, $vector:ident, $mask:ident, $splat:ident, $add:ident, $mul_add:ident,
+        $type:ty, $vector:ident, $mask:ident, $splat:ident, $add:ident, $sub:ident, $mul_add:ident,
         $greater:ident, $equal:ident, $not:ident, $or:ident, $select:ident, $load:ident,
         $store:ident, $vectors:ident, $vectors_mut:ident
     ) => {
@@ -125,6 +126,11 @@ macro_rules! real {
             #[inline(always)]
             fn sum<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
                 simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn difference<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$sub(a, b)
             }
 
             #[inline(always)]
@@ -181,6 +187,7 @@ real!(
     m32s,
     splat_f32s,
     add_f32s,
+    sub_f32s,
     mul_add_e_f32s,
     greater_than_f32s,
     equal_f32s,
@@ -198,6 +205,7 @@ real!(
     m64s,
     splat_f64s,
     add_f64s,
+    sub_f64s,
     mul_add_e_f64s,
     greater_than_f64s,
     equal_f64s,

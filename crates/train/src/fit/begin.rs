@@ -271,15 +271,17 @@ fn fit_batch_to_classes(batch: &mut InBatchConfig, dataset: &Dataset) -> Vec<Str
         }
         return notes;
     }
+    // All but a tenth of the classes have as many.
+    let usual = counts[counts.len() - 1 - counts.len() / 10];
     if batch.samples_per_class == 0 {
-        // All but a tenth of the classes have as many.
-        let had = counts[counts.len() - 1 - counts.len() / 10];
-        batch.samples_per_class = had.min(MOST_SAMPLES);
+        batch.samples_per_class = usual.min(MOST_SAMPLES);
     }
-    let had = |count: &&usize| **count >= batch.samples_per_class;
     if batch.classes_per_batch == 0 {
-        let classes = BATCH.div_ceil(batch.samples_per_class);
-        batch.classes_per_batch = classes.min(counts.iter().filter(had).count()).max(2);
+        // Where no two classes have as many as are asked for, fewer have to do, as said below.
+        let samples = batch.samples_per_class;
+        let samples = if counts[1] < samples { usual } else { samples };
+        let have = counts.iter().filter(|&&count| count >= samples).count();
+        batch.classes_per_batch = BATCH.div_ceil(samples).min(have);
     }
     if batch.classes_per_batch > counts.len() {
         batch.classes_per_batch = counts.len();

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use data::{LabelledImages, Purpose, stream};
+use data::{LabelledImages, Purpose, Turns, stream};
 use metrics::{Embeddings, MetricsError, Whitening};
 use model::Network;
 use rand::seq::SliceRandom;
@@ -39,8 +39,12 @@ impl Fit {
         let choice = self.config.training.head;
         let tried = match choice {
             HeadChoice::Auto if self.dataset.new_validation_classes => {
-                // Few, so that chance has little to choose from; the whitenings lose to these.
-                vec![Head::Lda, Head::GridLda]
+                // Few, so that chance has little to choose from: the whitenings lose to these, and where a
+                // turned drawing is another it is no matter of places.
+                match self.config.data.turns {
+                    Turns::None => vec![Head::Lda, Head::GridLda],
+                    _ => vec![Head::Lda],
+                }
             }
             HeadChoice::Auto | HeadChoice::None => return Ok((trained, None)),
             HeadChoice::Whitening => vec![Head::Whitening],

@@ -69,8 +69,7 @@ impl Fit {
 
     fn train(&mut self, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
         let settings = self.config.training.clone();
-        let images = self.dataset.train.len() * self.config.data.turns.all().len();
-        let epoch = Length::epoch(images, self.config.images_per_batch());
+        let epoch = Length::epoch(self.dataset.train.len(), self.config.images_per_batch());
         let steps = settings.length.steps(epoch);
         let interval = self.evaluation_interval(epoch);
         if self.is_spent(interval) {

@@ -470,6 +470,16 @@ mod tests {
         assert_eq!(Length::epoch(10, 256), 1);
         assert_eq!(Length::Epochs(3).steps(29), 87);
         assert_eq!(Length::Steps(5).steps(29), 5);
+        let length: Length = "3 epochs, at most 80 steps".parse().unwrap();
+        assert_eq!(length.to_string(), "3 epochs, at most 80 steps");
+        assert_eq!([length.steps(26), length.steps(27)], [78, 80]);
+        for wrong in [
+            "3 epochs, at most 80",
+            "3 steps, at most 80 steps",
+            "0 epochs, at most 8 steps",
+        ] {
+            assert!(wrong.parse::<Length>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ settings! {
             "--epochs N" => epochs "Train for N epochs";
             "--steps N" => steps "Train for N steps";
         ] = Length::Epochs(60), Caffe = Length::Steps(50_000),
-            Pictures = Length::AtMost { epochs: 100, steps: 8000 };
+            Pictures = Length::AtMost { epochs: 200, steps: 8000 };
         /// Pairs per batch; the network sees twice as many images
         pairs_per_batch: usize ["--batch N"; in AT_LEAST_1; for Pairs;] = 64;
         /// Steps between two lines of metrics.jsonl
@@ -72,7 +72,7 @@ settings! {
         weights: Weights = Weights::Auto;
         /// With the best weights, end training after this many evaluations without improvement; 0 for
         /// never
-        patience: u64 = 0, Folder = 20;
+        patience: u64 = 0, Folder = 20, Pictures = 50;
         /// Last layer of the network, fitted to the training images once training is over: `none` (as
         /// trained), `whitening` (of the embeddings), `whitened-features` (of what the last layer
         /// sees), `lda` (linear discriminant analysis of that), `grid-lda` (the same of the last maps of
@@ -143,7 +143,7 @@ settings! {
         rotation: f32 [in DEGREES;] = 10.0, Caffe = 0.0;
         /// Largest random change in size of a training image, as a fraction: 0.2 makes it up to 1.2
         /// times as large or as small; 0 for none
-        zoom: f32 [in ZOOM;] = 0.0;
+        zoom: f32 [in ZOOM;] = 0.0, Pictures = 0.15;
         /// Largest random shear of a training image, in degrees by which upright lines are slanted; 0
         /// for none
         shear: f32 [in SHEAR;] = 0.0;
@@ -157,13 +157,13 @@ settings! {
         /// Mirror half of the training images top to bottom
         flip_vertical: bool = false;
         /// Largest random change in brightness of a training image, as a fraction; 0 for none
-        brightness: f32 [in SHARE;] = 0.0;
+        brightness: f32 [in SHARE;] = 0.0, Pictures = 0.3;
         /// Largest random change in contrast of a training image, as a fraction; 0 for none
-        contrast: f32 [in SHARE;] = 0.0;
+        contrast: f32 [in SHARE;] = 0.0, Pictures = 0.3;
         /// Largest random change in saturation of a training image, as a fraction; 0 for none
-        saturation: f32 [in SHARE;] = 0.0;
+        saturation: f32 [in SHARE;] = 0.0, Pictures = 0.5;
         /// Largest random turn of a training image's hues, as a fraction of the colour wheel; 0 for none
-        hue: f32 [in HALF;] = 0.0;
+        hue: f32 [in HALF;] = 0.0, Pictures = 0.1;
         /// Largest share of a training image's area to erase, in half of the images: a rectangle is
         /// filled with the image's mean; 0 for none
         erase: f32 [in SHARE;] = 0.0;

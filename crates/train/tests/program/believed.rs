@@ -221,7 +221,7 @@ fn a_false_accept_rate_that_is_asked_for_holds_on_new_classes() {
     let scratch = Scratch::new();
     patterns(&scratch.path("noise"), 40, 8);
     let fit = NOISE.replace("3x16x16", "1x16x16");
-    let flags = "--steps 150 --quiet --set data.evaluation_pairs=4000 --at far=0.05";
+    let flags = "--steps 150 --quiet --set data.evaluation_pairs=4000 --head none --at far=0.05";
     scratch.succeeds(&format!("{fit} {flags}"));
     let summary = scratch.json("run/summary.json");
     assert_eq!(summary["tested_on"]["kind"], "new-classes");
@@ -362,7 +362,7 @@ fn few_pictures_are_enough_by_default_or_the_setting_is_named() {
     }
     let scratch = Scratch::new();
     noise(&scratch.path("noise"), 7, 0..6);
-    let fit = "fit --data folder:noise --input 3x16x16 --steps 5 --loss in-batch --out run";
+    let fit = "fit --data folder:noise --input 3x16x16 --steps 5 --samples-per-class 6 --out run";
     let ended = scratch.succeeds(fit);
     let config = scratch.text("run/config.toml");
     assert!(config.contains("classes_per_batch = 7"), "{config}");

@@ -23,6 +23,11 @@ evaluation_pairs = 400
 [transform]
 shift = 0
 rotation = 0
+zoom = 0
+brightness = 0
+contrast = 0
+saturation = 0
+hue = 0
 [loss]
 kind = "pairs"
 variant = "hadsell"

@@ -39,8 +39,8 @@ impl Fit {
         let choice = self.config.training.head;
         let tried = match choice {
             HeadChoice::Auto if self.dataset.new_validation_classes => {
-                // Few, so that chance has little to choose from: the whitenings lose to these, and where a
-                // turned drawing is another it is no matter of places.
+                // Few, so that chance has little to choose from: the whitenings lose to these, and a grid to
+                // the mean on drawings, whose strokes lie elsewhere each time.
                 match self.config.data.turns {
                     Turns::None => vec![Head::Lda, Head::GridLda],
                     _ => vec![Head::Lda],

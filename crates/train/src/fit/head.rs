@@ -91,7 +91,7 @@ impl Fit {
                 Err(_) => {}
             }
         }
-        let mut heads = Heads::choose(validation);
+        let mut heads = Heads::choose(validation, self.dataset.validation.len());
         if let (true, Some((asked, _))) = (choice != HeadChoice::Auto, networks.last()) {
             heads.chosen = *asked;
         }

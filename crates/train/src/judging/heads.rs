@@ -91,12 +91,22 @@ impl Candidate {
 }
 
 impl Heads {
-    /// The one of `validation` with the least errors, of equals the first.
-    pub fn choose(validation: Vec<Candidate>) -> Self {
+    /// The best of `validation`, whose first is the network as trained, on `images` images: the fitted head
+    /// with the least errors, of equals the first.
+    ///
+    /// A fitted head is the better guess, so the network as trained has to win clearly, or else it is chance
+    /// that chooses: by a twentieth of the errors, and by more than one image, whose own search weighs half
+    /// and whose pairs are the other half.
+    pub fn choose(validation: Vec<Candidate>, images: usize) -> Self {
+        let trained = validation[0].error();
         let by_error = |a: &&Candidate, b: &&Candidate| a.error().total_cmp(&b.error());
-        let best = validation.iter().min_by(by_error);
+        let fitted = validation[1..].iter().min_by(by_error);
+        let holds = |fitted: &&Candidate| {
+            let loss = fitted.error() - trained;
+            loss <= trained / 20.0 || loss <= 1.0 / images as f64
+        };
         Self {
-            chosen: best.map_or(Head::None, |best| best.head),
+            chosen: fitted.filter(holds).map_or(Head::None, |best| best.head),
             validation,
         }
     }
@@ -127,30 +137,33 @@ mod tests {
     use super::*;
 
     /// What is chosen of the network as trained and both heads, each with its EER and P@1.
-    fn chosen(none: (f64, f64), whitening: (f64, f64), lda: (f64, f64)) -> Head {
+    fn chosen(none: (f64, f64), whitening: (f64, f64), lda: (f64, f64), images: usize) -> Head {
         let candidate = |head, (eer, p_at_1)| Candidate { head, eer, p_at_1 };
-        Heads::choose(vec![
+        let validation = vec![
             candidate(Head::None, none),
             candidate(Head::Whitening, whitening),
             candidate(Head::Lda, lda),
-        ])
-        .chosen
+        ];
+        Heads::choose(validation, images).chosen
     }
 
     #[test]
-    fn the_head_with_the_least_errors_is_chosen() {
+    fn the_best_head_is_chosen_unless_the_network_wins_clearly() {
         let (trained, better, worse) = ((0.2, 0.8), (0.1, 0.9), (0.3, 0.7));
-        assert_eq!(chosen(trained, worse, better), Head::Lda);
-        assert_eq!(chosen(trained, better, worse), Head::Whitening);
-        assert_eq!(chosen(trained, better, (0.05, 0.9)), Head::Lda);
-        assert_eq!(chosen(trained, worse, worse), Head::None);
+        assert_eq!(chosen(trained, worse, better, 1000), Head::Lda);
+        assert_eq!(chosen(trained, better, worse, 1000), Head::Whitening);
+        assert_eq!(chosen(trained, better, (0.05, 0.9), 1000), Head::Lda);
+        assert_eq!(chosen(trained, worse, worse, 1000), Head::None);
+        assert_eq!(chosen(trained, trained, trained, 1000), Head::Whitening);
         // Verdicts and searches weigh alike.
-        assert_eq!(chosen(trained, (0.1, 0.75), worse), Head::Whitening);
-        assert_eq!(chosen(trained, (0.1, 0.65), worse), Head::None);
-        assert_eq!(chosen(trained, worse, (0.25, 0.9)), Head::Lda);
-        // A head has to gain something.
-        assert_eq!(chosen(trained, trained, trained), Head::None);
-        assert_eq!(chosen(trained, better, better), Head::Whitening);
+        assert_eq!(chosen(trained, (0.1, 0.75), worse, 1000), Head::Whitening);
+        assert_eq!(chosen(trained, (0.1, 0.65), worse, 1000), Head::None);
+        // An error of 0.2: a twentieth of it is 0.01.
+        assert_eq!(chosen(trained, (0.21, 0.792), worse, 1000), Head::Whitening);
+        assert_eq!(chosen(trained, (0.21, 0.788), worse, 1000), Head::None);
+        // A loss of 0.019 and of 0.021, and of 50 images one is 0.02.
+        assert_eq!(chosen(trained, (0.2, 0.762), worse, 50), Head::Whitening);
+        assert_eq!(chosen(trained, (0.2, 0.758), worse, 50), Head::None);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Range {
 pub enum Base {
     /// The preset `caffe`.
     Caffe,
+    /// The preset `accurate`.
+    Accurate,
     /// A data source whose images take any size.
     Folder,
     /// Such a source with the default preset: what trains best on pictures of any kind.

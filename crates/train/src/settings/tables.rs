@@ -54,6 +54,7 @@ settings! {
             "--epochs N" => epochs "Train for N epochs";
             "--steps N" => steps "Train for N steps";
         ] = Length::Epochs(60), Caffe = Length::Steps(50_000),
+            Accurate = Length::Steps(6000),
             Pictures = Length::AtMost { epochs: 200, steps: 8000 };
         /// Pairs per batch; the network sees twice as many images
         pairs_per_batch: usize ["--batch N"; in AT_LEAST_1; for Pairs;] = 64;
@@ -143,7 +144,7 @@ settings! {
         rotation: f32 [in DEGREES;] = 10.0, Caffe = 0.0;
         /// Largest random change in size of a training image, as a fraction: 0.2 makes it up to 1.2
         /// times as large or as small; 0 for none
-        zoom: f32 [in ZOOM;] = 0.0, Pictures = 0.15;
+        zoom: f32 [in ZOOM;] = 0.0, Accurate = 0.1, Pictures = 0.15;
         /// Largest random shear of a training image, in degrees by which upright lines are slanted; 0
         /// for none
         shear: f32 [in SHEAR;] = 0.0;
@@ -176,7 +177,8 @@ settings! {
     struct LossConfig {
         /// Pairs to compute the loss over: `pairs` (drawn in advance) or `in-batch` (all pairs of a
         /// batch)
-        kind: LossKind ["--loss KIND";] = LossKind::Pairs, Pictures = LossKind::InBatch;
+        kind: LossKind ["--loss KIND";] = LossKind::Pairs, Accurate = LossKind::InBatch,
+            Pictures = LossKind::InBatch;
         /// Formula of the loss: `hadsell`, `legacy`, `squared`, `exponential-l1` or
         /// `exponential-l2`
         variant: Variant ["--variant NAME";] = Variant::Hadsell;
@@ -202,7 +204,7 @@ settings! {
         miner: MinerChoice ["--miner NAME"; for InBatch;] = MinerChoice::default();
         /// How the losses of the pairs are combined: `mean`, `mean-non-zero` or `sum`
         reduction: InBatchReduction [for InBatch;] = InBatchReduction::Mean,
-            Pictures = InBatchReduction::MeanNonZero;
+            Accurate = InBatchReduction::MeanNonZero, Pictures = InBatchReduction::MeanNonZero;
         /// Weigh similar and dissimilar pairs equally, however many there are of each
         balanced: bool [for InBatch;] = true;
         /// Embeddings of earlier batches to compare each batch with as well (cross-batch memory); 0 for
@@ -262,7 +264,8 @@ settings! {
         /// photographs and other pictures with more to them than strokes; `conv4`, four small convolutions,
         /// for many classes of few images each; or `onnx:FILE`, an image encoder that was trained before,
         /// which stays as it is
-        trunk: Trunk ["--trunk NAME";] = Trunk::Lenet, Pictures = Trunk::SmallResnet;
+        trunk: Trunk ["--trunk NAME";] = Trunk::Lenet, Accurate = Trunk::SmallResnet,
+            Pictures = Trunk::SmallResnet;
         /// Size of an input image: channels (1 or 3), height and width, such as 1x28x28; the
         /// pictures of a folder are scaled to it, and taken as grey (1x32x32) where all of them are grey and
         /// nothing is asked for
@@ -272,21 +275,23 @@ settings! {
         /// residual network or per block of `conv4`
         channels: Vec<usize> = NetworkConfig::relu(2).channels,
             Caffe = NetworkConfig::caffe(2).channels,
-            Pictures = NetworkConfig::small_resnet(2).channels;
+            Accurate = NetworkConfig::small_resnet(2).channels, Pictures = NetworkConfig::small_resnet(2).channels;
         /// Activation after each convolution: `relu` or `linear`
         conv_activation: Activation = NetworkConfig::relu(2).conv_activation,
             Caffe = NetworkConfig::caffe(2).conv_activation;
         /// Normalise what each convolution gives, before the activation: `none`, or `group` (over
         /// groups of channels, each image by itself; the default of `conv4`)
-        norm: Norm ["--norm NAME";] = Norm::None, Pictures = Norm::Group;
+        norm: Norm ["--norm NAME";] = Norm::None, Accurate = Norm::Group,
+            Pictures = Norm::Group;
         /// `small-resnet`: the last maps are averaged over each cell of a grid of so many cells a side; 1
         /// for the mean over all places
         grid: usize [in AT_LEAST_1;] = 1;
         /// Fully connected layers between the trunk and the embedding
         hidden: Vec<Hidden> = NetworkConfig::relu(2).hidden,
-            Caffe = NetworkConfig::caffe(2).hidden, Pictures = Vec::<Hidden>::new();
+            Caffe = NetworkConfig::caffe(2).hidden, Accurate = Vec::<Hidden>::new(),
+            Pictures = Vec::<Hidden>::new();
         /// Dimensions of the embedding
-        embedding: usize ["--embedding D";] = 2, Pictures = 64;
+        embedding: usize ["--embedding D";] = 2, Accurate = 64, Pictures = 64;
         /// Divide every embedding by its Euclidean length, so that distances are at most 2
         normalised: bool ["--normalised";] = false;
     }

@@ -32,6 +32,7 @@ fn each_preset_variant_and_pairing_trains_in_its_own_way() {
     let ways = [
         "--preset default",
         "--preset caffe --set optimiser.rule=sgd --set schedule.policy=inv",
+        "--preset accurate --loss in-batch",
         "--variant legacy",
         "--variant squared",
         "--variant exponential-l1",

@@ -55,27 +55,22 @@ impl Fit {
         let judged = |head, net: &Network| {
             Candidate::new(head, net, &self.config, &self.dataset, &self.pairs)
         };
-        // Those of a grid alone do without.
-        let mut features = None;
         let mut validation = vec![judged(Head::None, &trained)?];
         let mut networks = vec![(Head::None, trained)];
         let mut note = None;
         for head in tried {
-            let fitted = match head {
-                Head::GridLda => match networks[0].1.on_grid(GRID)? {
-                    Some(net) => Features::new(&net, self)?.fit(head),
-                    None => Err(MetricsError::Embeddings(
-                        "only a small-resnet without hidden layers, whose last maps a grid of 4×4 divides, \
-                         has features for it"
-                            .into(),
-                    )
-                    .into()),
-                },
-                _ => {
-                    let known = features.take();
-                    let seen = known.map_or_else(|| Features::new(&networks[0].1, self), Ok)?;
-                    features.insert(seen).fit(head)
-                }
+            let seen = match head {
+                Head::GridLda => networks[0].1.on_grid(GRID)?,
+                _ => Some(networks[0].1.clone()),
+            };
+            let fitted = match seen {
+                Some(net) => Features::new(net, self)?.fit(head),
+                None => Err(MetricsError::Embeddings(
+                    "only a small-resnet without hidden layers, whose last maps a grid of 4×4 divides, has \
+                     features for it"
+                        .into(),
+                )
+                .into()),
             };
             match fitted {
                 Ok(net) => {
@@ -112,13 +107,13 @@ struct Features {
 }
 
 impl Features {
-    fn new(net: &Network, fit: &Fit) -> Result<Self> {
+    fn new(net: Network, fit: &Fit) -> Result<Self> {
         let width = net.last_layer().0.dims()[1];
         let most = (MOST_VALUES / width).clamp(LEAST_IMAGES, MOST_IMAGES);
         let images = evenly(&fit.dataset.train, most, fit.config.seed);
         Ok(Self {
-            net: net.clone(),
-            values: image_features(net, &images, &fit.config.transform.evaluation())?,
+            values: image_features(&net, &images, &fit.config.transform.evaluation())?,
+            net,
             labels: images.labels().to_vec(),
         })
     }

@@ -24,6 +24,16 @@ fn pictures_from(scratch: &Scratch, first: u32) {
     }
 }
 
+/// That the run's model calls two red pictures the same, and a red and a green one different.
+pub fn assert_tells_apart(scratch: &Scratch) {
+    let verdict = |other: &str| {
+        let pictures = format!("pictures/red/1.png pictures/{other}");
+        scratch.succeeds(&format!("verify run {pictures}")).stdout
+    };
+    assert!(verdict("red/2.png").starts_with("the same"));
+    assert!(verdict("green/1.png").starts_with("different"));
+}
+
 const FIT: &str = "fit --config quick.toml --data folder:pictures --input 3x16x16 --out run";
 
 #[test]
@@ -40,12 +50,7 @@ fn a_folder_of_pictures_is_trained_on_and_its_model_tells_them_apart() {
     let images = &scratch.json("run/summary.json")["images"];
     assert_eq!(*images, json!({"train": 41, "validation": 5, "test": 14}));
 
-    let verdict = |other: &str| {
-        let pictures = format!("pictures/red/1.png pictures/{other}");
-        scratch.succeeds(&format!("verify run {pictures}")).stdout
-    };
-    assert!(verdict("red/2.png").starts_with("the same"));
-    assert!(verdict("green/1.png").starts_with("different"));
+    assert_tells_apart(&scratch);
 }
 
 #[test]
@@ -59,12 +64,7 @@ fn a_residual_trunk_learns_and_its_model_says_what_it_is() {
     scratch.succeeds(&format!(
         "{fit} {layers} --loss pairs --batch 8 --steps 60 --quiet"
     ));
-    let verdict = |other: &str| {
-        let pictures = format!("pictures/red/1.png pictures/{other}");
-        scratch.succeeds(&format!("verify run {pictures}")).stdout
-    };
-    assert!(verdict("red/2.png").starts_with("the same"));
-    assert!(verdict("green/1.png").starts_with("different"));
+    assert_tells_apart(&scratch);
 
     let printed = scratch
         .succeeds("fit --trunk small-resnet --print-config")

@@ -9,7 +9,7 @@ use onnx::{MEANS, onnx, with_weights};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
-use crate::picture_folder::pictures;
+use crate::picture_folder::{assert_tells_apart, pictures};
 use crate::scratch::Scratch;
 #[cfg(unix)]
 use crate::serving::Service;
@@ -31,15 +31,6 @@ fn scratch() -> Scratch {
     );
     scratch.write("trunk/config.json", CONFIG);
     scratch
-}
-
-fn assert_tells_apart(scratch: &Scratch) {
-    let verdict = |other: &str| {
-        let pictures = format!("pictures/red/1.png pictures/{other}");
-        scratch.succeeds(&format!("verify run {pictures}")).stdout
-    };
-    assert!(verdict("red/2.png").starts_with("the same"));
-    assert!(verdict("green/1.png").starts_with("different"));
 }
 
 #[test]

@@ -399,6 +399,28 @@ impl LabelledImages {
             origin: self.origin.clone(),
         }
     }
+
+    /// These images, then `more`, which are other images of the same source.
+    #[must_use]
+    pub fn and(&self, more: &Self) -> Self {
+        let pixels = match (&self.pixels, &more.pixels) {
+            (Pixels::Mapped(file), Pixels::Mapped(_)) => Pixels::Mapped(file.clone()),
+            _ => Pixels::Memory([self.pixels(), more.pixels()].concat()),
+        };
+        let features = self.features.as_ref().zip(more.features.as_ref());
+        Self {
+            pixels,
+            labels: [&self.labels[..], &more.labels].concat(),
+            places: [&self.places[..], &more.places].concat(),
+            features: features.map(|(first, second)| Features {
+                values: [&first.values[..], &second.values].concat(),
+                dimension: first.dimension,
+            }),
+            shape: self.shape,
+            classes: self.classes.clone(),
+            origin: self.origin.clone(),
+        }
+    }
 }
 
 /// A hash of an image's pixels, equal where all pixels are equal.

@@ -85,7 +85,7 @@ fn from_a_dozen_classes_on_whole_ones_are_held_out() {
     assert!(test.len() >= 4 && validation.len() >= 3);
     assert_eq!(train.len() + validation.len() + test.len(), 20);
     assert!(train.is_disjoint(&validation) && train.is_disjoint(&test));
-    assert_eq!(closed, train);
+    assert!(closed.is_subset(&train) && closed.len() == 8, "{closed:?}");
     assert!(set.new_test_classes && set.new_validation_classes);
     // Held-out classes whole, of trained ones a fifth for the closed set.
     assert!(counts(&set.test).iter().all(|&count| count == 10));

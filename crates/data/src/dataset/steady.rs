@@ -12,6 +12,7 @@ pub enum Choice {
     TestClasses,
     ValidationClasses,
     ClosedTestImages,
+    ClosedTestClasses,
 }
 
 /// A number for `item` that depends on it, the seed and the choice alone; uniform over items.

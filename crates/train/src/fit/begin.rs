@@ -11,13 +11,14 @@ use model::{Network, Trunk, weights};
 use serde_json::json;
 
 use super::Fit;
+use super::refit::images_of;
 use super::trunk::network_for;
 use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, DoesNotFit, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
 use crate::settings::{Change, Freeze, Groups, InBatchConfig, Layers, LossKind, RunConfig};
 use crate::terminal::usage;
-use crate::training::{Objective, Trainer, loader};
+use crate::training::{Objective, Trainer, loader as batches};
 
 impl Fit {
     /// A new run of `dataset` on `device`. Its folder is made once everything else is known to be right.
@@ -149,8 +150,13 @@ impl Fit {
             trainer = trainer.with_memory(capacity, config.in_batch.memory_after);
         }
         let pairs = EvaluationPairs::new(&config, &dataset)?;
-        let loader = loader(&config, &dataset)?;
+        let mut images = images_of(&dataset, false);
+        let mut loader = batches(&config, &images)?;
         let (run, lock, log, mut progress) = open(&config, &mut trainer)?;
+        if progress.refit.is_some() {
+            images = images_of(&dataset, true);
+            loader = batches(&config, &images)?;
+        }
         // Copies that were set aside, and a batch that was lowered, are not met again.
         for note in notes {
             if !progress.notes.contains(&note) {
@@ -161,6 +167,7 @@ impl Fit {
             run,
             config,
             dataset,
+            images,
             pairs,
             loader,
             trainer,

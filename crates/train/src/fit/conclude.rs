@@ -3,28 +3,27 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use model::{ModelFile, Network, Preprocessing, weights};
+use model::{ModelFile, Preprocessing, weights};
 
-use super::{Fit, trunk};
+use super::{Ended, Fit, trunk};
 use crate::device;
-use crate::judging::{Head, Heads, TestReport, calibrate};
+use crate::judging::{Head, TestReport};
 use crate::results::{self, ClassSizes, Summary};
 use crate::run::MODEL;
 
 impl Fit {
-    /// Calibrates, judges and writes the results.
+    /// Judges, and writes the model and the results.
     ///
-    /// `steps` were taken, an epoch has `epoch`, and `net` has the weights after step `kept`, and the head
-    /// of `heads`.
-    pub(super) fn conclude(
-        &self,
-        net: &Network,
-        heads: Option<Heads>,
-        steps: u64,
-        kept: u64,
-        epoch: u64,
-    ) -> Result<Summary> {
-        let (threshold, calibration) = calibrate(net, &self.config, &self.dataset, &self.pairs)?;
+    /// `steps` were taken, and an epoch has `epoch`.
+    pub(super) fn conclude(&self, ended: Ended, steps: u64, epoch: u64) -> Result<Summary> {
+        let Ended {
+            net,
+            heads,
+            kept,
+            threshold,
+            calibration,
+        } = ended;
+        let net = &net;
         let transform = &self.config.transform;
         let framing = self.config.data.source.framing(&self.dataset.train);
         let file = ModelFile {
@@ -69,6 +68,7 @@ impl Fit {
             classes: ClassSizes::of(&self.dataset.train)?,
             steps,
             weights_of_step: kept,
+            refit_steps: self.progress.refit.as_ref().map(|refit| refit.steps),
             head: heads,
             notes: self.progress.notes.clone(),
             epochs: steps as f64 / epoch as f64,

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::Fit;
+use crate::judging::ValidationMetrics;
 use crate::run::checkpoint::{self, BEST};
 use crate::settings::Weights;
 use crate::terminal::Voice;
@@ -42,16 +43,33 @@ impl Fit {
         let patience = self.config.training.patience.saturating_mul(interval);
         let step = self.progress.step;
         let waited = |(_, best): (f64, u64)| patience > 0 && step >= best.saturating_add(patience);
-        self.keeps_best() && step.is_multiple_of(interval) && self.progress.best.is_some_and(waited)
+        let first = self.progress.refit.is_none();
+        first
+            && self.keeps_best()
+            && step.is_multiple_of(interval)
+            && self.progress.best.is_some_and(waited)
+    }
+
+    /// Whether the weights are as good as those with the `best` score, as far as the validation images can
+    /// tell; never where the best are asked for. They are trained to the end of the schedule, and what is
+    /// best of many evaluations is so by chance too.
+    fn is_as_good_as(&self, best: f64) -> Result<bool> {
+        if self.config.training.weights == Weights::Best {
+            return Ok(false);
+        }
+        let net = self.trainer.net();
+        let now = ValidationMetrics::new(net, &self.config, &self.dataset, &self.pairs)?;
+        let images = self.dataset.validation.len();
+        Ok(1.0 - best - now.validation_auc <= standard_error(now.validation_auc, images))
     }
 
     /// Puts the best weights in place of the last, where they are kept; returns the step they are of.
     pub(super) fn take_best(&mut self, voice: Voice) -> Result<u64> {
         let last = self.progress.step;
-        let (true, Some((_, best))) = (self.keeps_best(), self.progress.best) else {
+        let (true, Some((score, best))) = (self.keeps_best(), self.progress.best) else {
             return Ok(last);
         };
-        if best == last {
+        if best == last || self.is_as_good_as(score)? {
             return Ok(last);
         }
         // A run that was stopped and went on with other settings may have left another's.
@@ -69,5 +87,24 @@ impl Fit {
             "kept the weights of step {best} of {last}, the best on the validation images"
         ));
         Ok(best)
+    }
+}
+
+/// A bound for the standard error of an AUC from `images` images. Of n independent pairs of each kind, the
+/// variance of an AUC A is at most A·(1 − A)/n (van Dantzig 1951); as pairs share images, n is the number of
+/// these.
+fn standard_error(auc: f64, images: usize) -> f64 {
+    (auc * (1.0 - auc) / images as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_auc_is_known_to_within_its_standard_error() {
+        assert_eq!(standard_error(0.5, 25), 0.1);
+        assert!((standard_error(0.9, 900) - 0.01).abs() < 1e-12);
+        assert_eq!(standard_error(1.0, 10), 0.0);
     }
 }

@@ -12,8 +12,9 @@ use files::faults::fail_after;
 
 use crate::settings::{Layers, Preset};
 
-fn config() -> RunConfig {
+fn config(refit: bool) -> RunConfig {
     let settings = [
+        &format!("training.refit={refit}"),
         "data.evaluation_pairs=40",
         "training.length=2 steps",
         "loss.kind=pairs",
@@ -31,7 +32,8 @@ fn config() -> RunConfig {
     layers.finish().unwrap()
 }
 
-/// Few of the images, so that a run takes milliseconds.
+/// Few of the images, so that a run takes milliseconds; the validation classes count as new ones, which a
+/// second training needs.
 fn some_images(config: &RunConfig) -> Dataset {
     let all = load(config, LoadAs::default(), Voice::Quiet).unwrap();
     // They are in the order of their classes.
@@ -43,6 +45,7 @@ fn some_images(config: &RunConfig) -> Dataset {
         train: Arc::new(some(&all.train, 64)),
         validation: some(&all.validation, 40),
         test: some(&all.test, 40),
+        new_validation_classes: true,
         ..all
     }
 }
@@ -77,18 +80,28 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn whichever_file_operation_fails_the_run_goes_on_to_the_same_end() {
+    goes_on_to_the_same_end(&config(false));
+}
+
+#[test]
+fn so_it_does_with_a_second_training() {
+    goes_on_to_the_same_end(&config(true));
+}
+
+fn goes_on_to_the_same_end(config: &RunConfig) {
     // In memory where it can be, since thousands of syncs of a disk take a minute.
     let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     let scratch = scratch.unwrap();
-    let config = config();
-    let images = some_images(&config);
+    let images = some_images(config);
     let whole = scratch.path().join("whole");
-    begin(&config, &images, &whole).unwrap();
+    begin(config, &images, &whole).unwrap();
+    let second = whole.join("checkpoints/step-00000004.safetensors");
+    assert_eq!(second.exists(), config.training.refit);
 
     let mut failed = Vec::new();
     for passing in 0.. {
         let folder = scratch.path().join(passing.to_string());
-        let (ended, operation) = fail_after(passing, || begin(&config, &images, &folder));
+        let (ended, operation) = fail_after(passing, || begin(config, &images, &folder));
         let Some(operation) = operation else {
             assert!(ended.is_ok());
             break;
@@ -103,7 +116,7 @@ fn whichever_file_operation_fails_the_run_goes_on_to_the_same_end() {
         if !folder.join("summary.json").exists() {
             let ended = match folder.join("config.toml").exists() {
                 true => resume(&images, &folder),
-                false => begin(&config, &images, &folder),
+                false => begin(config, &images, &folder),
             };
             ended.unwrap_or_else(|error| panic!("{case}: {error:#}"));
         }

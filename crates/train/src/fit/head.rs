@@ -59,20 +59,7 @@ impl Fit {
         let mut networks = vec![(Head::None, trained)];
         let mut note = None;
         for head in tried {
-            let seen = match head {
-                Head::GridLda => networks[0].1.on_grid(GRID)?,
-                _ => Some(networks[0].1.clone()),
-            };
-            let fitted = match seen {
-                Some(net) => Features::new(net, self)?.fit(head),
-                None => Err(MetricsError::Embeddings(
-                    "only a small-resnet without hidden layers, whose last maps a grid of 4×4 divides, has \
-                     features for it"
-                        .into(),
-                )
-                .into()),
-            };
-            match fitted {
+            match self.fitted(head) {
                 Ok(net) => {
                     validation.push(judged(head, &net)?);
                     networks.push((head, net));
@@ -95,6 +82,25 @@ impl Fit {
         let (_, net) = chosen.context("the chosen head has no network")?;
         Ok((net, Some(heads)))
     }
+
+    /// The network with `head`, fitted to the images that it was trained on; [`MetricsError`] where they, or
+    /// the network, have none.
+    pub(super) fn fitted(&self, head: Head) -> Result<Network> {
+        let trained = self.trainer.net().clone();
+        let seen = match head {
+            Head::None => return Ok(trained),
+            Head::GridLda => trained.on_grid(GRID)?,
+            Head::Whitening | Head::WhitenedFeatures | Head::Lda => Some(trained),
+        };
+        let seen = seen.ok_or_else(|| {
+            MetricsError::Embeddings(
+                "only a small-resnet without hidden layers, whose last maps a grid of 4×4 divides, has \
+                 features for it"
+                    .into(),
+            )
+        })?;
+        Features::new(seen, self)?.fit(head)
+    }
 }
 
 /// What the last layer of a network sees of training images.
@@ -110,7 +116,7 @@ impl Features {
     fn new(net: Network, fit: &Fit) -> Result<Self> {
         let width = net.last_layer().0.dims()[1];
         let most = (MOST_VALUES / width).clamp(LEAST_IMAGES, MOST_IMAGES);
-        let images = evenly(&fit.dataset.train, most, fit.config.seed);
+        let images = evenly(&fit.images, most, fit.config.seed);
         Ok(Self {
             values: image_features(&net, &images, &fit.config.transform.evaluation())?,
             net,

@@ -5,6 +5,7 @@ mod conclude;
 mod dataset;
 mod evaluations;
 mod head;
+mod refit;
 mod rollback;
 mod trunk;
 
@@ -14,12 +15,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use candle_core::Tensor;
 use data::{Batch, Dataset, LabelledImages, Loader};
-use model::Parameter;
+use metrics::Calibration;
+use model::{Network, Parameter};
 
 use crate::device;
-use crate::judging::{EvaluationPairs, ValidationMetrics};
+use crate::judging::{EvaluationPairs, Heads, ValidationMetrics, calibrate};
 use crate::results::{ClassSizes, Summary};
-use crate::run::checkpoint::{self, BEST, EPOCH, Progress};
+use crate::run::checkpoint::{self, BEST, EPOCH, FIRST, Progress};
 use crate::run::{Environment, Line, Lock, MetricsLog, RunFolder};
 use crate::settings::{Length, OnNan, RunConfig};
 use crate::terminal::{Interrupt, StepProgress, Voice};
@@ -36,11 +38,25 @@ pub enum Outcome {
     Interrupted(u64),
 }
 
+/// What a training comes to.
+struct Ended {
+    /// With its head.
+    net: Network,
+    heads: Option<Heads>,
+    /// Steps that its weights were trained for.
+    kept: u64,
+    /// As the validation images choose it.
+    threshold: f64,
+    calibration: Calibration,
+}
+
 /// A run that can be trained.
 pub struct Fit {
     run: RunFolder,
     config: RunConfig,
     dataset: Dataset,
+    /// The images that are trained on now.
+    images: Arc<LabelledImages>,
     pairs: EvaluationPairs,
     loader: Arc<Loader>,
     trainer: Trainer,
@@ -55,6 +71,9 @@ impl Fit {
     /// Trains to the end, or until interrupted.
     pub fn run(mut self, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
         self.note_environment()?;
+        if self.refits() && self.progress.step == 0 && !self.run.path(FIRST).exists() {
+            self.save(FIRST)?;
+        }
         if self.config.training.on_nan == OnNan::Rollback && !self.run.path(EPOCH).exists() {
             self.save(EPOCH)?;
         }
@@ -70,12 +89,25 @@ impl Fit {
     fn train(&mut self, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
         let settings = self.config.training.clone();
         let epoch = Length::epoch(self.dataset.train.len(), self.config.images_per_batch());
-        let steps = settings.length.steps(epoch);
+        let horizon = settings.length.steps(epoch);
+        // The first step and the last of this training, of all steps of the run.
+        let (begin, steps) = match &self.progress.refit {
+            Some(refit) => (refit.after, refit.after + refit.steps),
+            None => (0, horizon),
+        };
         let interval = self.evaluation_interval(epoch);
         if self.is_spent(interval) {
-            return self.finish(epoch, voice);
+            return self.finish(epoch, voice, interrupt);
         }
-        self.introduce(steps, voice)?;
+        match &self.progress.refit {
+            Some(refit) => voice.say(&format!(
+                "trained again on {} images, those of the validation classes too, for {} steps \
+                 (training.refit)",
+                self.images.len(),
+                refit.steps
+            )),
+            None => self.introduce(steps, voice)?,
+        }
         let batch_size = self.config.batch_size();
         let mut shown = StepProgress::new(voice, self.progress.step, steps, batch_size)?;
         let started = Instant::now();
@@ -83,7 +115,10 @@ impl Fit {
         let mut saved = Instant::now();
         for batch in Arc::clone(&self.loader).prefetch(self.progress.step..steps, AHEAD) {
             let rate = self.config.optimiser.learning_rate
-                * self.config.schedule.factor(self.progress.step, steps)
+                * self
+                    .config
+                    .schedule
+                    .factor(self.progress.step - begin, horizon)
                 * self.rate_factor();
             let loss = self.step(batch, rate)?;
             self.progress.step += 1;
@@ -129,23 +164,44 @@ impl Fit {
                 self.progress.step, settings.patience
             ));
         }
-        self.finish(epoch, voice)
+        self.finish(epoch, voice, interrupt)
     }
 
-    fn finish(&mut self, epoch: u64, voice: Voice) -> Result<Outcome> {
+    /// Comes to what the training has come to: the results, or a second training.
+    fn finish(&mut self, epoch: u64, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
         let steps = self.progress.step;
-        let kept = self.take_best(voice)?;
-        let (net, heads) = self.with_head()?;
-        if let Some(heads) = &heads {
-            voice.say(&format!("head: {heads}"));
+        let ended = match self.progress.refit.clone() {
+            Some(refit) => self.end_of_refit(refit)?,
+            None => {
+                let kept = self.take_best(voice)?;
+                let (net, heads) = self.with_head()?;
+                if let Some(heads) = &heads {
+                    voice.say(&format!("head: {heads}"));
+                }
+                let (threshold, calibration) =
+                    calibrate(&net, &self.config, &self.dataset, &self.pairs)?;
+                Ended {
+                    net,
+                    heads,
+                    kept,
+                    threshold,
+                    calibration,
+                }
+            }
+        };
+        if self.begin_refit(&ended, epoch, voice)? {
+            return self.train(voice, interrupt);
         }
-        let summary = self.conclude(&net, heads, steps, kept, epoch)?;
+        let summary = self.conclude(ended, steps, epoch)?;
         voice.emit(&summary)?;
         Ok(Outcome::Finished(Box::new(summary)))
     }
 
     /// Evaluates the network and keeps the checkpoints that go with it.
     fn evaluate(&mut self, epoch: u64, voice: Voice) -> Result<()> {
+        if self.progress.refit.is_some() {
+            return self.mark_epoch();
+        }
         let step = self.progress.step;
         let metrics =
             ValidationMetrics::new(self.trainer.net(), &self.config, &self.dataset, &self.pairs)?;
@@ -173,10 +229,15 @@ impl Fit {
             self.progress.best = Some((score, step));
             self.save(BEST)?;
         }
-        if self.config.training.on_nan == OnNan::Rollback {
-            self.save(EPOCH)?;
+        self.mark_epoch()
+    }
+
+    /// Keeps what a run that diverges goes back to.
+    fn mark_epoch(&mut self) -> Result<()> {
+        match self.config.training.on_nan {
+            OnNan::Rollback => self.save(EPOCH),
+            OnNan::Stop => Ok(()),
         }
-        Ok(())
     }
 
     /// The folder.
@@ -227,7 +288,7 @@ impl Fit {
             "{} on {} images of {} ({} held out{validated}; {tested}): {parameters} parameters{trained}, \
              {}-dimensional embedding, {steps} steps of {} on {}{from}{left_out}",
             self.run.display(),
-            self.dataset.train.len(),
+            self.images.len(),
             self.dataset.name,
             self.dataset.validation.len(),
             self.trainer.net().config().embedding,
@@ -235,9 +296,8 @@ impl Fit {
             device::name(self.trainer.net().device()),
         ));
         if self.config.data.source.takes_shape() {
-            let train = &self.dataset.train;
-            let sizes = ClassSizes::of(train)?;
-            voice.say(&format!("{sizes}, made {}", train.shape()));
+            let sizes = ClassSizes::of(&self.images)?;
+            voice.say(&format!("{sizes}, made {}", self.images.shape()));
         }
         Ok(())
     }

@@ -26,6 +26,10 @@ pub struct Summary {
     /// Steps after which the network had the weights that were kept.
     #[serde(default)]
     pub weights_of_step: u64,
+    /// How many of the steps, the last, were a second training on the validation images as well; absent
+    /// where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refit_steps: Option<u64>,
     /// The head that the network was given after training; absent where none was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Heads>,

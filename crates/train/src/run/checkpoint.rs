@@ -8,7 +8,10 @@ use std::{fmt, fs};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use metrics::Calibration;
+
 use super::RunFolder;
+use crate::judging::Heads;
 use crate::terminal::tell;
 use crate::training::{Snapshot, Trainer};
 
@@ -19,11 +22,13 @@ pub const BEST: &str = "checkpoints/best.safetensors";
 /// The file of the one at the end of the last epoch, which a run that diverges can go back to. When it
 /// is written depends on steps alone, so that going back to it gives the same run every time.
 pub const EPOCH: &str = "checkpoints/epoch.safetensors";
+/// The file of the one before the first step, which a second training begins with.
+pub const FIRST: &str = "checkpoints/first.safetensors";
 
 /// How far a run has come.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Steps taken.
+    /// Steps taken, those of a second training included.
     pub step: u64,
     /// Seconds spent on them, over all sittings.
     pub seconds: f64,
@@ -37,6 +42,33 @@ pub struct Progress {
     /// What to know of the images and the run, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What the first training came to, once there is a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refit: Option<Refit>,
+}
+
+/// What is known before a second training, on the validation images too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refit {
+    /// Steps of the first training.
+    pub after: u64,
+    /// Steps of the second: those after which the first was best.
+    pub steps: u64,
+    /// Steps that the schedule of both is made for.
+    pub horizon: u64,
+    /// The head that was chosen, if one was asked for.
+    pub heads: Option<Heads>,
+    /// The threshold that was chosen, and from what.
+    pub threshold: f64,
+    /// Distances of the validation pairs.
+    pub calibration: Calibration,
+}
+
+impl Progress {
+    /// Steps of the training that the trainer is in.
+    pub fn steps_of_trainer(&self) -> u64 {
+        self.step - self.refit.as_ref().map_or(0, |refit| refit.after)
+    }
 }
 
 /// A return to an earlier checkpoint.
@@ -155,7 +187,7 @@ pub fn restore_newest(
                 for damage in &damaged {
                     tell(format_args!("{damage}; going on from {}", path.display()));
                 }
-                take_up(&snapshot, &path, trainer, progress.step)?;
+                take_up(&snapshot, &path, trainer, progress.steps_of_trainer())?;
                 return Ok(Some(progress));
             }
             Err(error) => {
@@ -183,6 +215,6 @@ pub fn restore(run: &RunFolder, name: &str, trainer: &mut Trainer) -> Result<Pro
     let path = run.path(name);
     let (snapshot, progress) =
         read(&path).with_context(|| format!("{} is of no use", path.display()))?;
-    take_up(&snapshot, &path, trainer, progress.step)?;
+    take_up(&snapshot, &path, trainer, progress.steps_of_trainer())?;
     Ok(progress)
 }

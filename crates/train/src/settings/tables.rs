@@ -55,7 +55,7 @@ settings! {
             "--steps N" => steps "Train for N steps";
         ] = Length::Epochs(60), Caffe = Length::Steps(50_000),
             Accurate = Length::Steps(6000),
-            Pictures = Length::AtMost { epochs: 200, steps: 8000 };
+            Pictures = Length::AtMost { epochs: 200, steps: 5000 };
         /// Pairs per batch; the network sees twice as many images
         pairs_per_batch: usize ["--batch N"; in AT_LEAST_1; for Pairs;] = 64;
         /// Steps between two lines of metrics.jsonl
@@ -69,10 +69,11 @@ settings! {
         /// more than a small share of the time
         evaluate_every: u64 = 0;
         /// Weights to keep: `last`, `best` (of the evaluation with the largest validation AUC), or
-        /// `auto` (best where the validation classes are new to the network)
+        /// `auto` (last, unless the best are better by more than chance on validation classes that are new
+        /// to the network)
         weights: Weights = Weights::Auto;
-        /// With the best weights, end training after this many evaluations without improvement; 0 for
-        /// never
+        /// Unless the last weights are asked for, end training after this many evaluations without
+        /// improvement on new validation classes; 0 for never
         patience: u64 = 0, Folder = 20, Pictures = 50;
         /// Last layer of the network, fitted to the training images once training is over: `none` (as
         /// trained), `whitening` (of the embeddings), `whitened-features` (of what the last layer
@@ -80,6 +81,10 @@ settings! {
         /// a residual network, cell by cell of a grid), or `auto` (the best on the validation
         /// images where their classes are new to the network, otherwise none)
         head: HeadChoice ["--head KIND";] = HeadChoice::None, Pictures = HeadChoice::Auto;
+        /// Train a second time, from the start and for as many steps as were best, on the validation images
+        /// too, once these have chosen steps, head and threshold; where their classes are new to the
+        /// network
+        refit: bool = false, Pictures = true;
         /// Seconds between two checkpoints; 0 writes one after every step
         checkpoint_seconds: u64 = 30;
         /// Number of checkpoints to keep

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use data::{Dataset, Loader, MPerClass, PairSampler, Repeated, Sampler};
+use data::{LabelledImages, Loader, MPerClass, PairSampler, Repeated, Sampler};
 
 use crate::settings::{Groups, LossKind, RunConfig};
 
 /// Batches made ahead by the loader's thread: it needs no more than the time of one step.
 pub const AHEAD: usize = 2;
 
-/// Draws batches of the training images of `dataset`, as the loss wants them.
-pub fn loader(config: &RunConfig, dataset: &Dataset) -> Result<Arc<Loader>> {
+/// Draws batches of `images` to train on, as the loss wants them.
+pub fn loader(config: &RunConfig, images: &Arc<LabelledImages>) -> Result<Arc<Loader>> {
     let (seed, turns) = (config.seed, config.data.turns);
-    let labels = dataset.train.labels();
+    let labels = images.labels();
     let sampler: Box<dyn Sampler> = match config.loss.kind {
         LossKind::Pairs => {
             let (pairing, pairs) = (config.data.pairing, config.training.pairs_per_batch);
@@ -32,29 +32,36 @@ pub fn loader(config: &RunConfig, dataset: &Dataset) -> Result<Arc<Loader>> {
             )?;
             let sampler = match settings.groups {
                 Groups::Mixed => sampler,
-                Groups::Together => sampler.with_groups(&dataset.train.groups())?,
+                Groups::Together => sampler.with_groups(&images.groups())?,
             };
             Box::new(sampler.with_turns(turns))
         }
     };
-    Ok(Arc::new(drawing(config, dataset, sampler)?))
+    Ok(Arc::new(drawing(config, images, sampler)?))
 }
 
-/// Draws `count` of the training images of `dataset` at every step, the same, transformed as those of
+/// Draws `count` of `images` at every step, the same, transformed as those of
 /// [`loader`].
-pub fn preview_loader(config: &RunConfig, dataset: &Dataset, count: usize) -> Result<Loader> {
-    let sampler = Repeated::new(dataset.train.labels(), count, config.seed);
+pub fn preview_loader(
+    config: &RunConfig,
+    images: &Arc<LabelledImages>,
+    count: usize,
+) -> Result<Loader> {
+    let sampler = Repeated::new(images.labels(), count, config.seed);
     drawing(
         config,
-        dataset,
+        images,
         Box::new(sampler.with_turns(config.data.turns)),
     )
 }
 
-fn drawing(config: &RunConfig, dataset: &Dataset, sampler: Box<dyn Sampler>) -> Result<Loader> {
-    let images = Arc::clone(&dataset.train);
+fn drawing(
+    config: &RunConfig,
+    images: &Arc<LabelledImages>,
+    sampler: Box<dyn Sampler>,
+) -> Result<Loader> {
     Ok(Loader::new(
-        images,
+        Arc::clone(images),
         sampler,
         config.transform.train(),
         config.seed,

@@ -19,7 +19,7 @@ pub fn preview(
     images: usize,
     copies: usize,
 ) -> Result<LabelledImages> {
-    let loader = preview_loader(config, dataset, images)?;
+    let loader = preview_loader(config, &dataset.train, images)?;
     let shown = loader.sampler().draw(0).images;
     let plain = shown.iter().map(|&image| image as usize);
     let plain = batch_of(&dataset.train, plain, &config.transform.evaluation());

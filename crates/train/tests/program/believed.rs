@@ -490,7 +490,8 @@ fn on_new_classes_the_best_weights_are_kept_and_training_ends_when_nothing_impro
     let scratch = Scratch::new();
     noise(&scratch.path("noise"), 15, 0..6);
     let fit = NOISE.replace("--out run", "--steps 400 --set training.evaluate_every=5");
-    let ended = scratch.succeeds(&format!("{fit} --set training.patience=4 --out run"));
+    let fit = format!("{fit} --set training.patience=4 --set training.refit=false");
+    let ended = scratch.succeeds(&format!("{fit} --set training.weights=best --out run"));
     assert!(
         ended.stderr.contains("no better for 4 evaluations"),
         "{}",
@@ -521,4 +522,9 @@ fn on_new_classes_the_best_weights_are_kept_and_training_ends_when_nothing_impro
     fs::remove_file(scratch.path("run/model.safetensors")).unwrap();
     scratch.succeeds("fit --resume run --quiet");
     assert!(scratch.read("run/model.safetensors") == model);
+    // What is best of noise is best by chance, so the last weights are as good.
+    scratch.succeeds(&format!("{fit} --out auto --quiet"));
+    let auto = scratch.json("auto/summary.json");
+    assert_eq!(auto["steps"], steps);
+    assert_eq!(auto["weights_of_step"], steps);
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::scratch::Scratch;
 
 /// Twenty classes of eight pictures: strokes of the class at a height of their own.
-fn pictures(scratch: &Scratch) {
+pub fn pictures(scratch: &Scratch) {
     for class in 0..20u32 {
         let folder = scratch.path("pictures").join(format!("class{class:02}"));
         fs::create_dir_all(&folder).unwrap();
@@ -22,8 +22,9 @@ fn pictures(scratch: &Scratch) {
     }
 }
 
-const FIT: &str =
-    "fit --config quick.toml --data folder:pictures --input 1x16x16 --steps 40 --quiet";
+/// One training, so that each head is that of the same network.
+const FIT: &str = "fit --config quick.toml --data folder:pictures --input 1x16x16 --steps 40 --quiet \
+                   --set training.refit=false";
 
 fn run(scratch: &Scratch, name: &str, flags: &str) -> Value {
     scratch.succeeds(&format!("{FIT} --out {name} {flags}"));

@@ -18,6 +18,7 @@ mod pictures;
 #[cfg(feature = "pretrained")]
 mod pretrained;
 mod preview;
+mod refit;
 mod refused_data;
 mod refused_pictures;
 mod refused_run_folders;

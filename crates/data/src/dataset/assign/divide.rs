@@ -19,6 +19,9 @@ const ENOUGH_TO_VALIDATE: usize = 10;
 /// Fraction of the images of a trained class that show how good the network is on it, where others
 /// are held out, and how many images a class needs for that.
 const CLOSED_TEST: (f64, usize) = (0.1, 10);
+/// Fraction of the classes large enough for it that give such images, and how many do at least: what is
+/// tested on is not learned from, and new classes are the test that counts.
+const CLOSED_CLASSES: (f64, usize) = (0.25, 8);
 
 /// Pictures on their way to a part.
 pub struct Split<'a> {
@@ -181,10 +184,24 @@ impl Split<'_> {
         if self.options.test == 0.0 {
             return;
         }
-        for members in self.trained() {
-            if members.len() < needed {
-                continue;
-            }
+        let mut classes = self.trained();
+        classes.retain(|members| members.len() >= needed);
+        let keys = classes.iter().map(|members| {
+            let name = &self.images.classes()[self.images.labels()[members[0]] as usize];
+            key(
+                self.options.seed,
+                Choice::ClosedTestClasses,
+                name.as_bytes(),
+            )
+        });
+        let keys: Vec<u64> = keys.collect();
+        let (share, least) = CLOSED_CLASSES;
+        let chosen = choose(&keys, share, least, keys.len());
+        for (members, _) in classes
+            .into_iter()
+            .zip(chosen)
+            .filter(|(_, chosen)| *chosen)
+        {
             let most = members.len() / 5;
             self.draw(
                 &members,

@@ -11,14 +11,13 @@ use model::{Network, Trunk, weights};
 use serde_json::json;
 
 use super::Fit;
-use super::refit::images_of;
 use super::trunk::network_for;
 use crate::judging::EvaluationPairs;
 use crate::run::checkpoint::{self, DoesNotFit, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
 use crate::settings::{Change, Freeze, Groups, InBatchConfig, Layers, LossKind, RunConfig};
 use crate::terminal::usage;
-use crate::training::{Objective, Trainer, loader as batches};
+use crate::training::{Objective, Trainer, images_of, loader as batches};
 
 impl Fit {
     /// A new run of `dataset` on `device`. Its folder is made once everything else is known to be right.

@@ -4,30 +4,12 @@
 //! that has seen these too tells new ones apart better. It is trained from the same start, by the same
 //! schedule and for as many steps as were best, so that what was chosen fits it.
 
-use std::sync::Arc;
-
 use anyhow::Result;
-use data::{Dataset, LabelledImages};
 
 use super::{Ended, Fit};
 use crate::run::checkpoint::{self, FIRST, Refit};
-use crate::settings::RunConfig;
 use crate::terminal::Voice;
-use crate::training::loader;
-
-/// The images that a training is on: the first, or the second.
-pub fn images_of(dataset: &Dataset, second: bool) -> Arc<LabelledImages> {
-    match second {
-        true => Arc::new(dataset.train.and(&dataset.validation)),
-        false => Arc::clone(&dataset.train),
-    }
-}
-
-/// Whether there is a second training. Not where figures are of the validation images, which it would
-/// turn into ones of images that were trained on.
-pub fn refits(config: &RunConfig, dataset: &Dataset) -> bool {
-    config.training.refit && dataset.new_validation_classes && !dataset.tests_validation
-}
+use crate::training::{images_of, loader, refits};
 
 impl Fit {
     pub(super) fn refits(&self) -> bool {

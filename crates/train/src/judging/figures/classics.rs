@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Figures, Row, decimal, percent};
 use crate::judging::distances::{distances, roc};
 use crate::judging::test_report::Judged;
+use crate::training::{images_of, refits};
 
 /// Pixels along the longer side of an image at most; larger ones are averaged in blocks.
 const LONGEST_SIDE: usize = 32;
@@ -56,20 +57,26 @@ fn whitened(
     test: &Embeddings,
     validation: Option<&Embeddings>,
 ) -> Result<Option<Classic>> {
+    let whitened = |whitening: &Whitening, rows: &Embeddings| unit(&whitening.apply(rows)?);
+    let (config, dataset) = (judged.config, judged.dataset);
+    let Some(first) = whitening_of(&images_of(dataset, false)) else {
+        return Ok(None);
+    };
+    // The threshold is chosen and the rest judged as for the network.
+    let validation = validation.map(|rows| whitened(&first, rows)).transpose()?;
+    let last = match refits(config, dataset) {
+        true => whitening_of(&images_of(dataset, true)).unwrap_or(first),
+        false => first,
+    };
+    classic(judged, &whitened(&last, test)?, validation.as_ref()).map(Some)
+}
+
+fn whitening_of(images: &LabelledImages) -> Option<Whitening> {
     let (most, components) = FITTED;
-    let train = &judged.dataset.train;
-    let step = train.len().div_ceil(most).max(1);
-    let some = train.select(&Vec::from_iter((0..train.len()).step_by(step)));
-    let Some(fitted) = features(&some) else {
-        return Ok(None);
-    };
+    let step = images.len().div_ceil(most).max(1);
+    let some = images.select(&Vec::from_iter((0..images.len()).step_by(step)));
     // Classes of one image say nothing of what varies within a class.
-    let Ok(whitening) = Whitening::fit(&fitted, some.labels(), components) else {
-        return Ok(None);
-    };
-    let whitened = |rows: &Embeddings| unit(&whitening.apply(rows)?);
-    let validation = validation.map(whitened).transpose()?;
-    classic(judged, &whitened(test)?, validation.as_ref()).map(Some)
+    Whitening::fit(&features(&some)?, some.labels(), components).ok()
 }
 
 /// Each row divided by its Euclidean length; a row of zeros stays.

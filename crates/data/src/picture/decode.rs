@@ -9,7 +9,8 @@ use image::{
     Rgba,
 };
 
-use super::Treatment;
+use super::raster::Raster;
+use super::{Size, Treatment};
 use crate::{DataError, PictureProblem};
 
 /// 8000x8000. A decoded picture takes up to 8 bytes a pixel, 512 MiB.
@@ -69,9 +70,9 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
         match marker {
             START_OF_SCAN => {
-                return bytes[at..]
-                    .windows(2)
-                    .any(|pair| pair == [0xff, END_OF_IMAGE]);
+                // It lies near the end, but for what a camera may have put behind it.
+                let mut pairs = bytes[at..].windows(2).rev();
+                return pairs.any(|pair| pair == [0xff, END_OF_IMAGE]);
             }
             // Padding before a marker.
             0xff => at += 1,
@@ -81,34 +82,60 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     false
 }
 
-/// The pixels as `channels` planes, transparent parts laid on white.
-pub(super) fn flatten(
-    image: &DynamicImage,
-    channels: usize,
-) -> (Vec<u8>, impl Iterator<Item = Treatment> + use<>) {
-    let (width, height) = image.dimensions();
-    let plane = width as usize * height as usize;
-    let mut pixels = vec![0; channels * plane];
-    let mut transparent = false;
-    let mut coloured = false;
-    let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    for (i, (x, y)) in places.enumerate() {
-        let Rgba([r, g, b, alpha]) = image.get_pixel(x, y);
-        transparent |= alpha < 255;
-        let rgb = [r, g, b].map(|value| {
-            let (value, alpha) = (u32::from(value), u32::from(alpha));
-            ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+/// The pixels without transparency, which is laid on white; grey ones where `channels` is 1 or the picture
+/// has no colours. What is in that form already is not copied.
+pub(super) fn flatten(image: DynamicImage, channels: usize) -> (Raster, Vec<Treatment>) {
+    let size = Size(image.width() as usize, image.height() as usize);
+    let grey = channels == 1;
+    let mut seen = Seen::default();
+    let (pixels, channels) = match image {
+        DynamicImage::ImageLuma8(image) => (image.into_raw(), 1),
+        DynamicImage::ImageRgb8(image) if !grey => (image.into_raw(), 3),
+        DynamicImage::ImageRgb8(image) => (seen.to_grey(image.pixels().copied()), 1),
+        DynamicImage::ImageRgba8(image) => seen.flattened(image.pixels().copied(), grey),
+        image => seen.flattened(image.pixels().map(|(_, _, pixel)| pixel), grey),
+    };
+    let raster = Raster {
+        pixels,
+        size,
+        channels,
+    };
+    let transparent = seen.transparent.then_some(Treatment::TransparentOnWhite);
+    let coloured = (grey && seen.coloured).then_some(Treatment::ToGrey);
+    (raster, transparent.into_iter().chain(coloured).collect())
+}
+
+/// What there was in a picture.
+#[derive(Default)]
+struct Seen {
+    transparent: bool,
+    coloured: bool,
+}
+
+impl Seen {
+    fn flattened(
+        &mut self,
+        pixels: impl Iterator<Item = Rgba<u8>>,
+        grey: bool,
+    ) -> (Vec<u8>, usize) {
+        let opaque = pixels.map(|Rgba([r, g, b, alpha])| {
+            self.transparent |= alpha < 255;
+            self.coloured |= r != g || g != b;
+            let (alpha, white) = (u32::from(alpha), u32::from(255 - alpha));
+            Rgb([r, g, b].map(|v| ((u32::from(v) * alpha + 255 * white + 127) / 255) as u8))
         });
-        if channels == 1 {
-            coloured |= r != g || g != b;
-            pixels[i] = Rgb(rgb).to_luma()[0];
-        } else {
-            for (channel, value) in rgb.into_iter().enumerate() {
-                pixels[channel * plane + i] = value;
-            }
+        match grey {
+            true => (opaque.map(|rgb| rgb.to_luma()[0]).collect(), 1),
+            false => (opaque.flat_map(|Rgb(rgb)| rgb).collect(), 3),
         }
     }
-    let transparent = transparent.then_some(Treatment::TransparentOnWhite);
-    let coloured = coloured.then_some(Treatment::ToGrey);
-    (pixels, transparent.into_iter().chain(coloured))
+
+    fn to_grey(&mut self, pixels: impl Iterator<Item = Rgb<u8>>) -> Vec<u8> {
+        let luma = pixels.map(|rgb| {
+            let Rgb([r, g, b]) = rgb;
+            self.coloured |= r != g || g != b;
+            rgb.to_luma()[0]
+        });
+        luma.collect()
+    }
 }

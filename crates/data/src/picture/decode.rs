@@ -4,10 +4,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{
-    DynamicImage, GenericImageView, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, Rgb,
-    Rgba,
-};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, Rgb};
 
 use super::raster::Raster;
 use super::{Size, Treatment};
@@ -82,60 +79,56 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     false
 }
 
-/// The pixels without transparency, which is laid on white; grey ones where `channels` is 1 or the picture
-/// has no colours. What is in that form already is not copied.
+/// The pixels in 8 bits, transparent parts laid on white; grey ones where `channels` is 1 or the picture has no
+/// colours. What is in that form already is not copied.
 pub(super) fn flatten(image: DynamicImage, channels: usize) -> (Raster, Vec<Treatment>) {
     let size = Size(image.width() as usize, image.height() as usize);
-    let grey = channels == 1;
-    let mut seen = Seen::default();
-    let (pixels, channels) = match image {
-        DynamicImage::ImageLuma8(image) => (image.into_raw(), 1),
-        DynamicImage::ImageRgb8(image) if !grey => (image.into_raw(), 3),
-        DynamicImage::ImageRgb8(image) => (seen.to_grey(image.pixels().copied()), 1),
-        DynamicImage::ImageRgba8(image) => seen.flattened(image.pixels().copied(), grey),
-        image => seen.flattened(image.pixels().map(|(_, _, pixel)| pixel), grey),
+    let (kind, mut treatment) = (image.color(), Vec::new());
+    let mut coloured = false;
+    let (mut pixels, mut found) = match (kind.has_alpha(), kind.has_color()) {
+        (false, false) => (image.into_luma8().into_raw(), 1),
+        (false, true) => (image.into_rgb8().into_raw(), 3),
+        (true, _) => {
+            let rgba = image.into_rgba8().into_raw();
+            let (rgba, _) = rgba.as_chunks();
+            if rgba.iter().any(|pixel| pixel[3] < 255) {
+                treatment.push(Treatment::TransparentOnWhite);
+            }
+            // Those that cannot be seen too.
+            coloured = has_colours(rgba);
+            (on_white(rgba), 3)
+        }
     };
+    if channels < found {
+        if coloured || has_colours(pixels.as_chunks::<3>().0) {
+            treatment.push(Treatment::ToGrey);
+        }
+        let luma = |&rgb: &[u8; 3]| Rgb(rgb).to_luma()[0];
+        (pixels, found) = (pixels.as_chunks().0.iter().map(luma).collect(), 1);
+    }
     let raster = Raster {
         pixels,
         size,
-        channels,
+        channels: found,
     };
-    let transparent = seen.transparent.then_some(Treatment::TransparentOnWhite);
-    let coloured = (grey && seen.coloured).then_some(Treatment::ToGrey);
-    (raster, transparent.into_iter().chain(coloured).collect())
+    (raster, treatment)
 }
 
-/// What there was in a picture.
-#[derive(Default)]
-struct Seen {
-    transparent: bool,
-    coloured: bool,
+/// Red, green and blue.
+fn on_white(rgba: &[[u8; 4]]) -> Vec<u8> {
+    let laid = |&[r, g, b, alpha]: &[u8; 4]| {
+        let (alpha, white) = (u16::from(alpha), 255 * u16::from(255 - alpha));
+        [r, g, b].map(|value| ((u16::from(value) * alpha + white + 127) / 255) as u8)
+    };
+    let rgb: Vec<[u8; 3]> = rgba.iter().map(laid).collect();
+    rgb.into_flattened()
 }
 
-impl Seen {
-    fn flattened(
-        &mut self,
-        pixels: impl Iterator<Item = Rgba<u8>>,
-        grey: bool,
-    ) -> (Vec<u8>, usize) {
-        let opaque = pixels.map(|Rgba([r, g, b, alpha])| {
-            self.transparent |= alpha < 255;
-            self.coloured |= r != g || g != b;
-            let (alpha, white) = (u32::from(alpha), u32::from(255 - alpha));
-            Rgb([r, g, b].map(|v| ((u32::from(v) * alpha + 255 * white + 127) / 255) as u8))
-        });
-        match grey {
-            true => (opaque.map(|rgb| rgb.to_luma()[0]).collect(), 1),
-            false => (opaque.flat_map(|Rgb(rgb)| rgb).collect(), 3),
-        }
-    }
-
-    fn to_grey(&mut self, pixels: impl Iterator<Item = Rgb<u8>>) -> Vec<u8> {
-        let luma = pixels.map(|rgb| {
-            let Rgb([r, g, b]) = rgb;
-            self.coloured |= r != g || g != b;
-            rgb.to_luma()[0]
-        });
-        luma.collect()
-    }
+/// Whether any pixel is not grey.
+fn has_colours<const N: usize>(pixels: &[[u8; N]]) -> bool {
+    // Without a way out, so that vectors do it.
+    let differences = pixels
+        .iter()
+        .map(|pixel| (pixel[0] ^ pixel[1]) | (pixel[1] ^ pixel[2]));
+    differences.fold(0, |all, difference| all | difference) > 0
 }

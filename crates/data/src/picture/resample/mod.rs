@@ -1,7 +1,7 @@
 //! Pictures of another size.
 //!
-//! Model files rely on these bytes: they are those of [`image::imageops::resize`], which was used before and
-//! took twenty times as long, since the sums are taken in the same order and precision. A test holds them to it.
+//! Models are trained and calibrated on these bytes. They are those of [`image::imageops::resize`], which was used
+//! before and is many times slower: the sums are taken in the same order and precision. A test holds them to it.
 
 #[cfg(test)]
 mod tests;

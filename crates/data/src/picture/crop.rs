@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use image::imageops::FilterType;
 use serde::{Deserialize, Serialize};
 
-use super::planes::resize_by;
+use super::raster::Raster;
+use super::resample::Scaling;
 use super::{Size, Treatment};
 use crate::ImageShape;
 
@@ -32,17 +32,6 @@ pub enum Filter {
     Bicubic,
     /// Lanczos's, of three lobes.
     Lanczos,
-}
-
-impl From<Filter> for FilterType {
-    fn from(filter: Filter) -> Self {
-        match filter {
-            Filter::Nearest => Self::Nearest,
-            Filter::Bilinear => Self::Triangle,
-            Filter::Bicubic => Self::CatmullRom,
-            Filter::Lanczos => Self::Lanczos3,
-        }
-    }
 }
 
 impl From<Resize> for Vec<usize> {
@@ -82,52 +71,44 @@ impl fmt::Display for Resize {
 impl Resize {
     /// The size that a picture of size `from` is given, at least as large as `least`. The longer side is
     /// rounded down, as torchvision has it.
-    fn of(self, from: ImageShape, least: ImageShape) -> Size {
+    fn of(self, from: Size, least: Size) -> Size {
         let Size(width, height) = match self {
             Self::Exact([height, width]) => Size(width, height),
             Self::Shorter(side) => {
-                let (short, long) = (from.height.min(from.width), from.height.max(from.width));
+                let (short, long) = (from.0.min(from.1), from.0.max(from.1));
                 // A strip would become millions of pixels long, of which only the middle is wanted.
                 let long = (side * long / short).min(MOST_SIDE);
-                match from.width < from.height {
+                match from.0 < from.1 {
                     true => Size(side, long),
                     false => Size(long, side),
                 }
             }
         };
-        Size(width.max(least.width), height.max(least.height))
+        Size(width.max(least.0), height.max(least.1))
     }
 }
 
 /// Pixels of a scaled picture's longer side at most.
 const MOST_SIDE: usize = 1 << 14;
 
-/// Scales `pixels`, of shape `found`, and cuts `shape` from the middle.
+/// Scales a picture and cuts `shape` from the middle.
 pub(super) fn centre_crop(
-    pixels: Vec<u8>,
-    found: ImageShape,
+    picture: Raster,
     shape: ImageShape,
     resize: Resize,
     filter: Filter,
 ) -> (Vec<u8>, Treatment) {
-    let to = resize.of(found, shape);
-    let Size(width, height) = to;
-    let (left, top) = ((width - shape.width) / 2, (height - shape.height) / 2);
-    let mut cut = Vec::with_capacity(shape.values());
-    for plane in pixels.chunks_exact(found.height * found.width) {
-        let scaled = match to == found.size() {
-            true => plane.to_vec(),
-            false => resize_by(plane.to_vec(), found.size(), to, filter.into()),
-        };
-        for row in scaled.chunks_exact(width).skip(top).take(shape.height) {
-            cut.extend_from_slice(&row[left..left + shape.width]);
-        }
-    }
-    let treatment = Treatment::CentreCropped {
-        from: found.size(),
+    let (from, middle) = (picture.size, shape.size());
+    let to = resize.of(from, middle);
+    let scaling = Scaling {
+        from,
         to,
-        middle: shape.size(),
+        filter,
+        skip: Size((to.0 - middle.0) / 2, (to.1 - middle.1) / 2),
+        keep: middle,
     };
+    let cut = scaling.run(&picture.pixels, picture.channels);
+    let treatment = Treatment::CentreCropped { from, to, middle };
     (cut, treatment)
 }
 
@@ -135,12 +116,19 @@ pub(super) fn centre_crop(
 mod tests {
     use super::*;
 
-    const fn shape(height: usize, width: usize) -> ImageShape {
-        ImageShape {
+    /// What is cut from a grey picture of size `from`.
+    fn cut(pixels: Vec<u8>, from: Size, to: Size, resize: Resize, filter: Filter) -> Vec<u8> {
+        let picture = Raster {
+            pixels,
+            size: from,
             channels: 1,
-            height,
-            width,
-        }
+        };
+        let shape = ImageShape {
+            channels: 1,
+            height: to.1,
+            width: to.0,
+        };
+        centre_crop(picture, shape, resize, filter).0
     }
 
     #[test]
@@ -148,18 +136,18 @@ mod tests {
         // 3x4 with 0 to 11, from which 2x2 is cut: (3-2)/2 = 0 rows and 1 column in.
         let pixels = (0..12).collect();
         let resize = Resize::Shorter(3);
-        let (cut, _) = centre_crop(pixels, shape(3, 4), shape(2, 2), resize, Filter::Bicubic);
+        let cut = cut(pixels, Size(4, 3), Size(2, 2), resize, Filter::Bicubic);
         assert_eq!(cut, [1, 2, 5, 6]);
     }
 
     #[test]
     fn the_longer_side_is_rounded_down() {
-        let of = |height, width| Resize::Shorter(256).of(shape(height, width), shape(224, 224));
+        let of = |height, width| Resize::Shorter(256).of(Size(width, height), Size(224, 224));
         assert_eq!(of(300, 420), Size(358, 256)); // 256·420/300 = 358.4
         assert_eq!(of(420, 300), Size(256, 358));
         assert_eq!(of(64, 64), Size(256, 256));
         assert_eq!(of(1, 60_000), Size(MOST_SIDE, 256));
-        let exact = Resize::Exact([224, 240]).of(shape(300, 420), shape(224, 224));
+        let exact = Resize::Exact([224, 240]).of(Size(420, 300), Size(224, 224));
         assert_eq!(exact, Size(240, 224));
     }
 
@@ -174,10 +162,11 @@ mod tests {
         ]
         .concat();
         for (filter, expected) in PILLOW {
-            let (scaled, _) = centre_crop(
+            let half = Size(2, 2);
+            let scaled = cut(
                 picture.clone(),
-                shape(4, 4),
-                shape(2, 2),
+                Size(4, 4),
+                half,
                 Resize::Exact([2, 2]),
                 filter,
             );

@@ -4,12 +4,10 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{
-    DynamicImage, GenericImageView, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, Rgb,
-    Rgba,
-};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, Rgb};
 
-use super::Treatment;
+use super::raster::Raster;
+use super::{Size, Treatment};
 use crate::{DataError, PictureProblem};
 
 /// 8000x8000. A decoded picture takes up to 8 bytes a pixel, 512 MiB.
@@ -69,9 +67,9 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
         match marker {
             START_OF_SCAN => {
-                return bytes[at..]
-                    .windows(2)
-                    .any(|pair| pair == [0xff, END_OF_IMAGE]);
+                // It lies near the end, but for what a camera may have put behind it.
+                let mut pairs = bytes[at..].windows(2).rev();
+                return pairs.any(|pair| pair == [0xff, END_OF_IMAGE]);
             }
             // Padding before a marker.
             0xff => at += 1,
@@ -81,34 +79,56 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     false
 }
 
-/// The pixels as `channels` planes, transparent parts laid on white.
-pub(super) fn flatten(
-    image: &DynamicImage,
-    channels: usize,
-) -> (Vec<u8>, impl Iterator<Item = Treatment> + use<>) {
-    let (width, height) = image.dimensions();
-    let plane = width as usize * height as usize;
-    let mut pixels = vec![0; channels * plane];
-    let mut transparent = false;
+/// The pixels in 8 bits, transparent parts laid on white; grey ones where `channels` is 1 or the picture has no
+/// colours. What is in that form already is not copied.
+pub(super) fn flatten(image: DynamicImage, channels: usize) -> (Raster, Vec<Treatment>) {
+    let size = Size(image.width() as usize, image.height() as usize);
+    let (kind, mut treatment) = (image.color(), Vec::new());
     let mut coloured = false;
-    let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    for (i, (x, y)) in places.enumerate() {
-        let Rgba([r, g, b, alpha]) = image.get_pixel(x, y);
-        transparent |= alpha < 255;
-        let rgb = [r, g, b].map(|value| {
-            let (value, alpha) = (u32::from(value), u32::from(alpha));
-            ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-        });
-        if channels == 1 {
-            coloured |= r != g || g != b;
-            pixels[i] = Rgb(rgb).to_luma()[0];
-        } else {
-            for (channel, value) in rgb.into_iter().enumerate() {
-                pixels[channel * plane + i] = value;
+    let (mut pixels, mut found) = match (kind.has_alpha(), kind.has_color()) {
+        (false, false) => (image.into_luma8().into_raw(), 1),
+        (false, true) => (image.into_rgb8().into_raw(), 3),
+        (true, _) => {
+            let rgba = image.into_rgba8().into_raw();
+            let (rgba, _) = rgba.as_chunks();
+            if rgba.iter().any(|pixel| pixel[3] < 255) {
+                treatment.push(Treatment::TransparentOnWhite);
             }
+            // Those that cannot be seen too.
+            coloured = has_colours(rgba);
+            (on_white(rgba), 3)
         }
+    };
+    if channels < found {
+        if coloured || has_colours(pixels.as_chunks::<3>().0) {
+            treatment.push(Treatment::ToGrey);
+        }
+        let luma = |&rgb: &[u8; 3]| Rgb(rgb).to_luma()[0];
+        (pixels, found) = (pixels.as_chunks().0.iter().map(luma).collect(), 1);
     }
-    let transparent = transparent.then_some(Treatment::TransparentOnWhite);
-    let coloured = coloured.then_some(Treatment::ToGrey);
-    (pixels, transparent.into_iter().chain(coloured))
+    let raster = Raster {
+        pixels,
+        size,
+        channels: found,
+    };
+    (raster, treatment)
+}
+
+/// Red, green and blue.
+fn on_white(rgba: &[[u8; 4]]) -> Vec<u8> {
+    let laid = |&[r, g, b, alpha]: &[u8; 4]| {
+        let (alpha, white) = (u16::from(alpha), 255 * u16::from(255 - alpha));
+        [r, g, b].map(|value| ((u16::from(value) * alpha + white + 127) / 255) as u8)
+    };
+    let rgb: Vec<[u8; 3]> = rgba.iter().map(laid).collect();
+    rgb.into_flattened()
+}
+
+/// Whether any pixel is not grey.
+fn has_colours<const N: usize>(pixels: &[[u8; N]]) -> bool {
+    // Without a way out, so that vectors do it.
+    let differences = pixels
+        .iter()
+        .map(|pixel| (pixel[0] ^ pixel[1]) | (pixel[1] ^ pixel[2]));
+    differences.fold(0, |all, difference| all | difference) > 0
 }

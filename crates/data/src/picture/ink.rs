@@ -1,9 +1,12 @@
 //! A drawing, framed as MNIST's makers framed theirs.
 
+use std::array;
 use std::path::Path;
 
-use super::planes::{background, brightness, resize};
-use super::{Size, Treatment};
+use super::planes::brightness;
+use super::raster::{Raster, background};
+use super::resample::Scaling;
+use super::{Filter, Size, Treatment};
 use crate::{DataError, ImageShape, LabelledImages, PictureProblem};
 
 /// Ink has to stand out by 1/16 of the range, more than paper's grain or JPEG's noise.
@@ -12,17 +15,22 @@ const LEAST_CONTRAST: u8 = 16;
 /// 65535 / 255.
 const LEVELS_16_TO_8: f64 = 257.0;
 
-/// Frames the ink of `pixels`, of shape `found`; errors call the picture `path`.
+/// Frames the ink of a picture; errors call it `path`.
 pub(super) fn frame_ink(
     path: &Path,
-    mut pixels: Vec<u8>,
-    found: ImageShape,
+    picture: Raster,
     shape: ImageShape,
     ink_side: u32,
 ) -> Result<(Vec<u8>, Vec<Treatment>), DataError> {
+    let found = ImageShape {
+        channels: picture.channels,
+        height: picture.size.1,
+        width: picture.size.0,
+    };
+    let mut pixels = picture.into_planes();
     let mut treatment = Vec::new();
     let grey = brightness(&pixels, found);
-    let mut level = background(&grey, found.width);
+    let mut level = background(&grey, found.size(), 1, 0);
     let (darkest, lightest) = grey
         .iter()
         .fold((255, 0), |(low, high), &v| (v.min(low), v.max(high)));
@@ -71,9 +79,12 @@ pub(super) fn ink_side(images: &LabelledImages) -> u32 {
 /// Takes the background to 0 and leaves white white.
 fn subtract(background: u8, pixels: &mut [u8]) {
     let range = u32::from(255 - background);
+    let levels: [u8; 256] = array::from_fn(|value| {
+        let above = (value as u32).saturating_sub(u32::from(background));
+        ((above * 255 + range / 2) / range) as u8
+    });
     for value in pixels {
-        let above = u32::from(value.saturating_sub(background));
-        *value = ((above * 255 + range / 2) / range) as u8;
+        *value = levels[usize::from(*value)];
     }
 }
 
@@ -141,9 +152,10 @@ fn centre(
     let scaled = |side: usize| (side as f64 * scale).round().max(1.0) as usize;
     let (width, height) = (scaled(ink.width), scaled(ink.height));
     let (from, to) = (Size(ink.width, ink.height), Size(width, height));
+    let scaling = Scaling::whole(from, to, Filter::Bicubic);
     let scaled: Vec<u16> = pixels
         .chunks_exact(found.height * found.width)
-        .flat_map(|plane| resize(ink.crop(plane, found.width), from, to))
+        .flat_map(|plane| scaling.run(&ink.crop(plane, found.width), 1))
         .collect();
     // A pen of 8 pixels on a canvas of 1000 leaves a fifth of its brightness; MNIST's strokes are
     // two or three pixels wide and keep theirs.

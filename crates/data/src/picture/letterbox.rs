@@ -1,40 +1,35 @@
 //! A whole picture in a frame.
 
-use super::planes::{background, resize};
-use super::{Size, Treatment};
+use super::raster::Raster;
+use super::resample::Scaling;
+use super::{Filter, Size, Treatment};
 use crate::ImageShape;
 
-/// Scales `pixels`, of shape `found`, to fit into `shape` in proportion.
-pub(super) fn letterbox(
-    pixels: Vec<u8>,
-    found: ImageShape,
-    shape: ImageShape,
-) -> (Vec<u8>, Treatment) {
-    if found == shape {
-        return (pixels, Treatment::TakenAsIs { size: shape.size() });
+/// Scales a picture to fit into `shape` in proportion.
+pub(super) fn letterbox(picture: Raster, shape: ImageShape) -> (Vec<u8>, Treatment) {
+    let (from, frame) = (picture.size, shape.size());
+    if from == frame {
+        let pixels = picture.into_planes();
+        return (pixels, Treatment::TakenAsIs { size: frame });
     }
-    let scale =
-        (shape.width as f64 / found.width as f64).min(shape.height as f64 / found.height as f64);
+    let scale = (shape.width as f64 / from.0 as f64).min(shape.height as f64 / from.1 as f64);
     let fitted = |side: usize, most: usize| ((side as f64 * scale).round() as usize).clamp(1, most);
-    let width = fitted(found.width, shape.width);
-    let height = fitted(found.height, shape.height);
+    let width = fitted(from.0, shape.width);
+    let height = fitted(from.1, shape.height);
     let to = Size(width, height);
     let (left, top) = ((shape.width - width) / 2, (shape.height - height) / 2);
+    let scaled = Scaling::whole(from, to, Filter::Bicubic).run(&picture.pixels, picture.channels);
     let mut framed = Vec::with_capacity(shape.values());
-    for plane in pixels.chunks_exact(found.height * found.width) {
+    for (channel, plane) in scaled.chunks_exact(width * height).enumerate() {
         let start = framed.len();
-        let ground = background(plane, found.width);
-        framed.resize(start + shape.height * shape.width, ground);
-        let scaled = resize(plane.to_vec(), found.size(), to);
-        for (row, values) in scaled.chunks_exact(width).enumerate() {
+        framed.resize(
+            start + shape.height * shape.width,
+            picture.background(channel),
+        );
+        for (row, values) in plane.chunks_exact(width).enumerate() {
             let at = start + (top + row) * shape.width + left;
             framed[at..at + width].copy_from_slice(values);
         }
     }
-    let treatment = Treatment::Letterboxed {
-        from: found.size(),
-        to,
-        frame: shape.size(),
-    };
-    (framed, treatment)
+    (framed, Treatment::Letterboxed { from, to, frame })
 }

@@ -5,6 +5,8 @@ mod decode;
 mod ink;
 mod letterbox;
 mod planes;
+mod raster;
+mod resample;
 #[cfg(test)]
 mod tests;
 mod treatment;
@@ -144,24 +146,26 @@ pub fn picture_from_bytes(
 ) -> Result<Picture, DataError> {
     let shape = ImageShape::try_from(<[usize; 3]>::from(shape))?;
     let (decoded, turned) = decode::decode(bytes, path)?;
-    let found = ImageShape {
-        channels: shape.channels,
-        height: decoded.height() as usize,
-        width: decoded.width() as usize,
+    let (picture, flattened) = decode::flatten(decoded, shape.channels);
+    let frame = ImageShape {
+        channels: picture.channels,
+        ..shape
     };
-    let (pixels, flattened) = decode::flatten(&decoded, shape.channels);
-    drop(decoded);
-    let (pixels, framed) = match framing {
+    let (mut pixels, framed) = match framing {
         Framing::Letterbox => {
-            let (pixels, framed) = letterbox::letterbox(pixels, found, shape);
+            let (pixels, framed) = letterbox::letterbox(picture, frame);
             (pixels, vec![framed])
         }
         Framing::CentreCrop { resize, filter } => {
-            let (pixels, framed) = crop::centre_crop(pixels, found, shape, resize, filter);
+            let (pixels, framed) = crop::centre_crop(picture, frame, resize, filter);
             (pixels, vec![framed])
         }
-        Framing::Ink(side) => ink::frame_ink(path, pixels, found, shape, side)?,
+        Framing::Ink(side) => ink::frame_ink(path, picture, frame, side)?,
     };
+    // A grey picture for a network that takes colours.
+    if frame.channels < shape.channels {
+        pixels = pixels.repeat(shape.channels);
+    }
     let treatment = turned.into_iter().chain(flattened).chain(framed).collect();
     Ok(Picture { pixels, treatment })
 }

@@ -292,6 +292,87 @@ fn colours_turn_to_luminance_or_stay_three_planes() {
     assert_eq!(three, one.repeat(3));
 }
 
+/// In colour, and as deep as files have it; 257·v of 65535 is v of 255.
+#[test]
+fn a_picture_gives_the_same_input_in_whatever_form_it_is_stored() {
+    let folder = Folder::new();
+    let grey = on_white_sheet(&digit(), 3);
+    let rgb = DynamicImage::from(grey.clone()).into_rgb8();
+    let tinted = image::RgbImage::from_fn(rgb.width(), rgb.height(), |x, y| {
+        [rgb.get_pixel(x, y)[0], (x % 256) as u8, (y % 256) as u8].into()
+    });
+    let shape = |channels| ImageShape {
+        channels,
+        height: 40,
+        width: 64,
+    };
+    let framings = [
+        Framing::Letterbox,
+        Framing::Ink(20),
+        Framing::CentreCrop {
+            resize: Resize::Shorter(70),
+            filter: Filter::Lanczos,
+        },
+    ];
+    for (picture, channels) in [(DynamicImage::from(grey), 3), (tinted.into(), 1)] {
+        let mut forms = vec![
+            DynamicImage::from(picture.to_rgb8()),
+            picture.to_rgb16().into(),
+            picture.to_rgba8().into(),
+            picture.to_rgba16().into(),
+        ];
+        if !picture.color().has_color() {
+            forms.extend([picture.clone(), picture.to_luma16().into()]);
+            forms.extend([
+                picture.to_luma_alpha8().into(),
+                picture.to_luma_alpha16().into(),
+            ]);
+        }
+        for framing in framings {
+            let read = |(i, form): (usize, &DynamicImage)| {
+                let path = folder.save(&format!("{i}.png"), form.clone());
+                read_picture(&path, shape(channels), framing).unwrap()
+            };
+            let read: Vec<_> = forms.iter().enumerate().map(read).collect();
+            for (i, form) in read.iter().enumerate() {
+                assert_eq!(form, &read[0], "{framing:?}, {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_grey_picture_gives_a_network_of_colours_three_equal_planes() {
+    let folder = Folder::new();
+    let path = folder.save("grey.png", on_white_sheet(&digit(), 2));
+    for framing in [Framing::Letterbox, Framing::Ink(20)] {
+        let read = |channels| {
+            let shape = ImageShape {
+                channels,
+                ..ImageShape::MNIST
+            };
+            read_picture(&path, shape, framing).unwrap().pixels
+        };
+        assert_eq!(read(3), read(1).repeat(3), "{framing:?}");
+    }
+}
+
+#[test]
+fn half_transparent_colour_is_mixed_with_white() {
+    let folder = Folder::new();
+    let picture = RgbaImage::from_pixel(3, 2, Rgba([200, 100, 0, 128]));
+    let path = folder.save("a.png", picture);
+    let shape = ImageShape {
+        channels: 3,
+        height: 2,
+        width: 3,
+    };
+    let read = read_picture(&path, shape, Framing::Letterbox).unwrap();
+    // (200·128 + 255·127) / 255 = 227.4, 177.2 and 127.
+    let expected: Vec<u8> = [227, 177, 127].iter().flat_map(|&v| [v; 6]).collect();
+    assert_eq!(read.pixels, expected);
+}
+
 #[test]
 fn a_blank_picture_is_refused_whatever_its_size_and_shade() {
     let folder = Folder::new();

@@ -91,7 +91,7 @@ fn verify_two(
     paths: [&PathBuf; 2],
     voice: Voice,
 ) -> Result<ExitCode> {
-    let read = [verifier.read(paths[0])?, verifier.read(paths[1])?];
+    let read = verifier.read_all(&paths)?;
     let embeddings = verifier.embed(&read)?;
     let (a, b) = (embeddings.row(0), embeddings.row(1));
     let verdict = verifier.verdict(a, b)?;

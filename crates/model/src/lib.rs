@@ -41,6 +41,7 @@
 //! ```
 
 mod config;
+mod embedder;
 mod error;
 pub mod layers;
 mod network;
@@ -49,6 +50,7 @@ mod trunk;
 pub mod weights;
 
 pub use config::{Hidden, NetworkConfig};
+pub use embedder::Embedder;
 pub use error::{ModelError, Result};
 pub use layers::conv_pool::{conv_pool, conv_pool_composed};
 pub use layers::{Activation, conv_pool};

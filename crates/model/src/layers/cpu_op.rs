@@ -111,7 +111,10 @@ impl<L: Layer> CustomOp3 for CpuOp<L> {
     }
 }
 
-fn contiguous<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [T]> {
+/// The numbers of a tensor, which has to be contiguous.
+pub(crate) fn contiguous<'a, T: WithDType>(
+    (storage, layout): (&'a CpuStorage, &Layout),
+) -> Result<&'a [T]> {
     let Some((from, to)) = layout.contiguous_offsets() else {
         bail!("an op was given a tensor that is not contiguous");
     };

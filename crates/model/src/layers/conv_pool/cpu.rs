@@ -9,6 +9,7 @@ use super::forward::{self, FilterBlocks, Forward};
 use super::lanes::Real;
 use crate::Activation;
 use crate::layers::cpu_op::add_to;
+use crate::layers::inference::Room;
 
 /// A batch is cut into this many parts at most, whatever the number of threads: each part has its
 /// own sum for the weights' gradient, and the sums are added in the order of the parts.
@@ -22,6 +23,7 @@ const GROUP: usize = 16;
 pub(crate) struct Scratch<T> {
     forward: forward::Scratch<T>,
     backward: backward::Scratch<T>,
+    pub(crate) inference: Room<T>,
     /// Images with the zeros around them, and their gradients.
     padded: Vec<T>,
     of_padded: Vec<T>,

@@ -6,7 +6,10 @@ use crate::network::check;
 use crate::{EmbeddingNet, Result};
 
 /// Images that go through the layers together, at most: more would leave the caches in between.
-const GROUP: usize = 32;
+const MOST: usize = 32;
+
+/// And at least: fewer are embedded in the time that it takes to wake another thread.
+const LEAST: usize = 4;
 
 /// A network's weights as they were when it was [made](crate::Network::embedder), laid out to embed images
 /// and without gradients.
@@ -49,7 +52,8 @@ impl Embedder {
     ) -> Result<Tensor> {
         check(images, self.input)?;
         let count = images.dim(0)?;
-        let group = count.div_ceil(rayon::current_num_threads()).min(GROUP);
+        let group = count.div_ceil(rayon::current_num_threads());
+        let group = group.clamp(LEAST, MOST);
         if count <= group || !images.device().is_cpu() {
             return Ok(pass(&self.layers, images)?);
         }

@@ -3,6 +3,7 @@
 //!
 //! * [`Network`] maps images (N, C, H, W) to embeddings (N, D) and owns its weights;
 //!   [`NetworkConfig`] describes it, the network of Caffe's `examples/siamese` among others.
+//! * [`Embedder`] does so without gradients, faster, and with bits that do not depend on the batch.
 //! * [`LeNet`], [`SmallResnet`] and [`Conv4`], the trunks, and [`EmbeddingNet`], the whole, are candle
 //!   modules made by a `VarBuilder`, for programs of your own.
 //! * [`layers`] has what they are made of: convolution, activation and max-pool in one op

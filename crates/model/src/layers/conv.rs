@@ -15,6 +15,7 @@ mod winograd;
 
 use candle_core::{Result, Shape, Tensor, WithDType, bail};
 use candle_nn::{Init, Module, VarBuilder};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::conv_pool::Buffered;
@@ -70,7 +71,7 @@ impl Prepare for Conv {
         let (padding, activation) = (weight.dim(2)? / 2, self.activation);
         self.prepared = prepared!(
             weight,
-            Convolution::new(weight, bias, padding, false, activation)
+            Convolution::new(Arch::new(), weight, bias, padding, false, activation)
         );
         Ok(())
     }

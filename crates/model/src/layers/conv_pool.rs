@@ -28,6 +28,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Tensor};
 use candle_nn::{Module, VarBuilder};
+use pulp::Arch;
 
 use super::cpu_op::apply;
 use super::inference::{Convolution, Prepare, Prepared, prepared};
@@ -85,7 +86,7 @@ impl Prepare for ConvPool {
         let (padding, activation) = (self.padding, self.activation);
         self.prepared = prepared!(
             weight,
-            Convolution::new(weight, bias, padding, true, activation)
+            Convolution::new(Arch::new(), weight, bias, padding, true, activation)
         );
         Ok(())
     }

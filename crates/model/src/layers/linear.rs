@@ -7,6 +7,7 @@
 
 use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Module, VarBuilder};
+use pulp::Arch;
 
 use super::conv_pool::Buffered;
 use super::cpu_op::{Layer, apply, finish, of_bias, of_sums};
@@ -47,7 +48,10 @@ impl Prepare for Linear {
     fn prepare(&mut self) -> Result<()> {
         let Self { weight, bias, .. } = &*self;
         let activation = self.activation;
-        self.prepared = prepared!(weight, Dense::new(weight, bias, activation).map(Some));
+        self.prepared = prepared!(
+            weight,
+            Dense::new(Arch::new(), weight, bias, activation).map(Some)
+        );
         Ok(())
     }
 }

@@ -160,16 +160,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-
-    /// What the layer can be run on here: vectors of one element, which is what runs where pulp
-    /// knows no better, and every kind that this processor has.
-    fn levels() -> Vec<Arch> {
-        let mut levels = vec![Arch::Scalar];
-        #[cfg(target_arch = "x86_64")]
-        levels.extend(pulp::x86::V3::try_new().map(Arch::V3));
-        levels.push(Arch::new());
-        levels
-    }
+    use crate::layers::cpu_op::checks::levels;
 
     /// Sizes that leave rests of every kind: images, filters, runs of one vector and of several,
     /// patches that are gathered and not.

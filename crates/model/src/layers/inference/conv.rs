@@ -16,11 +16,12 @@ const CHANNELS: usize = 8;
 
 /// Tiles whose products are taken at once, or those of one image: with fewer, loading the filters takes
 /// longer than multiplying by them.
-const TILES: usize = 32;
+const TILES: usize = 16;
 
 /// A convolution, the maximum of each 2×2 window if it is `pooled`, and the activation: (N, H, W, C) to
 /// (N, H', W', O).
 pub(crate) struct Convolution<T> {
+    arch: Arch,
     channels: usize,
     kernel: usize,
     padding: usize,
@@ -42,6 +43,7 @@ impl<T: Buffered> Convolution<T> {
     /// Of a weight (O, C, k, k), a bias (O,) and `padding` zeros on each side; `None` where there is no
     /// such code, without a pool for filters other than 3×3 and 5×5.
     pub(crate) fn new(
+        arch: Arch,
         weight: &Tensor,
         bias: &Tensor,
         padding: usize,
@@ -55,18 +57,24 @@ impl<T: Buffered> Convolution<T> {
         let sizes = [count, channels];
         let weight = values::<T>(weight)?;
         let filters = match kernel {
-            3 if !pooled || channels >= CHANNELS => transformed::<T, Three, 4, 3>(&weight, sizes),
-            5 if !pooled || channels >= CHANNELS => transformed::<T, Five, 6, 5>(&weight, sizes),
+            3 if !pooled || channels >= CHANNELS => {
+                transformed::<T, Three, 4, 3>(arch, &weight, sizes)
+            }
+            5 if !pooled || channels >= CHANNELS => {
+                transformed::<T, Five, 6, 5>(arch, &weight, sizes)
+            }
             _ if pooled => {
                 let value = |k: usize, o: usize| {
                     let (tap, c) = (k / channels, k % channels);
                     weight[(o * channels + c) * kernel * kernel + tap]
                 };
-                Filters::Direct(Columns::new(kernel * kernel * channels, count, value))
+                let terms = kernel * kernel * channels;
+                Filters::Direct(Columns::new(arch, [terms, count], value))
             }
             _ => return Ok(None),
         };
         Ok(Some(Self {
+            arch,
             channels,
             kernel,
             padding,
@@ -80,6 +88,7 @@ impl<T: Buffered> Convolution<T> {
 
 /// G·w·Gᵀ of filters (O, C, K, K), in f64 until the end.
 fn transformed<T: Real, P: Matrices<N, K>, const N: usize, const K: usize>(
+    arch: Arch,
     weight: &[T],
     [count, channels]: [usize; 2],
 ) -> Filters<T> {
@@ -95,7 +104,10 @@ fn transformed<T: Real, P: Matrices<N, K>, const N: usize, const K: usize>(
         }
         T::from_f64(sum)
     };
-    let place = |place| Columns::new(channels, count, |c, o| at([place / N, place % N], c, o));
+    let place = |place: usize| {
+        let value = |c, o| at([place / N, place % N], c, o);
+        Columns::new(arch, [channels, count], value)
+    };
     Filters::Winograd((0..N * N).map(place).collect())
 }
 
@@ -107,8 +119,8 @@ impl<T: Buffered> Inference<T> for Convolution<T> {
         let least = (self.kernel + usize::from(self.pooled)).saturating_sub(2 * self.padding);
         if channels != self.channels || height.min(width) < least {
             bail!(
-                "convolution: images of {height}×{width} and {channels} channels, where there are {} \
-                 and at least {least}×{least} is needed",
+                "convolution: images of {height}×{width} with {channels} channels; it takes {} \
+                 channels and at least {least}×{least}",
                 self.channels
             );
         }
@@ -125,7 +137,7 @@ impl<T: Buffered> Inference<T> for Convolution<T> {
         let shape = (images, result[0], result[1], self.bias.len());
         let mut results = vec![T::zero(); images * result[0] * result[1] * self.bias.len()];
         T::with_scratch(|scratch| {
-            Arch::new().dispatch(Run {
+            self.arch.dispatch(Run {
                 layer: self,
                 size,
                 images: x,
@@ -330,11 +342,7 @@ impl<T: Buffered> Run<'_, T> {
                 .chunks_exact(planes[0])
                 .zip(products.chunks_exact_mut(planes[1]));
             for ((tile, products), filters) in places.zip(filters) {
-                filters.product(
-                    simd,
-                    &tile[..tiles * channels],
-                    &mut products[..tiles * count],
-                );
+                filters.product(&tile[..tiles * channels], &mut products[..tiles * count]);
             }
             for (n, result) in results.chunks_exact_mut(pooled_len).enumerate() {
                 if layer.pooled {

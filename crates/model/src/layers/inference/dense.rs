@@ -1,7 +1,7 @@
 //! A fully connected layer.
 
 use candle_core::{Result, Shape, Tensor, bail};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 
 use super::product::Columns;
 use super::{Inference, values};
@@ -20,11 +20,16 @@ pub(crate) struct Dense<T> {
 
 impl<T: Real> Dense<T> {
     /// Of a weight (outputs, inputs) and a bias (outputs,).
-    pub(crate) fn new(weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<Self> {
+    pub(crate) fn new(
+        arch: Arch,
+        weight: &Tensor,
+        bias: &Tensor,
+        activation: Activation,
+    ) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let (weight, bias) = (values::<T>(weight)?, values(bias)?);
         Ok(Self {
-            columns: Columns::new(inputs, outputs, |k, o| weight[o * inputs + k]),
+            columns: Columns::new(arch, [inputs, outputs], |k, o| weight[o * inputs + k]),
             inputs,
             bias,
             activation,
@@ -41,27 +46,8 @@ impl<T: Real> Inference<T> for Dense<T> {
             bail!("linear: {inputs} columns times {} rows", self.inputs);
         }
         let mut sums = vec![T::zero(); rows * self.bias.len()];
-        Arch::new().dispatch(Product {
-            columns: &self.columns,
-            x,
-            sums: &mut sums,
-        });
+        self.columns.product(x, &mut sums);
         finish(&mut sums, &self.bias, self.activation);
         Ok((sums, (rows, self.bias.len()).into()))
-    }
-}
-
-struct Product<'a, T> {
-    columns: &'a Columns<T>,
-    x: &'a [T],
-    sums: &'a mut [T],
-}
-
-impl<T: Real> WithSimd for Product<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.columns.product(simd, self.x, self.sums);
     }
 }

@@ -1,6 +1,6 @@
 //! Sums of products, each with its terms in their own order.
 
-use pulp::{Arch, Simd};
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::layers::conv_pool::{Buffer, Real, Registers};
 
@@ -11,6 +11,7 @@ const WIDEST: usize = 4;
 /// A matrix (K, N) to multiply by, in panels of as many columns as are summed at once, each by row. The
 /// columns are filled up with zeros to whole vectors.
 pub(super) struct Columns<T> {
+    arch: Arch,
     values: Buffer<T>,
     terms: usize,
     count: usize,
@@ -70,8 +71,12 @@ pub(super) fn sums<S: Simd, T: Real, const M: usize, const V: usize>(
 
 impl<T: Real> Columns<T> {
     /// The matrix of `terms` rows and `count` columns with `value(row, column)`.
-    pub(super) fn new(terms: usize, count: usize, value: impl Fn(usize, usize) -> T) -> Self {
-        let registers = Registers::of::<T>(Arch::new());
+    pub(super) fn new(
+        arch: Arch,
+        [terms, count]: [usize; 2],
+        value: impl Fn(usize, usize) -> T,
+    ) -> Self {
+        let registers = Registers::of::<T>(arch);
         let widest = if registers.count < 32 {
             WIDEST / 2
         } else {
@@ -91,6 +96,7 @@ impl<T: Real> Columns<T> {
             rest = behind;
         }
         Self {
+            arch,
             values,
             terms,
             count,
@@ -114,67 +120,74 @@ impl<T: Real> Columns<T> {
     }
 
     /// The product of `x` (M, K) and the matrix, (M, N), by row.
+    pub(super) fn product(&self, x: &[T], product: &mut [T]) {
+        self.arch.dispatch(Product {
+            x,
+            columns: self,
+            product,
+        });
+    }
+}
+
+struct Product<'a, T> {
+    x: &'a [T],
+    columns: &'a Columns<T>,
+    product: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Product<'_, T> {
+    type Output = ();
+
     #[inline(always)]
-    pub(super) fn product<S: Simd>(&self, simd: S, x: &[T], product: &mut [T]) {
-        for Panel {
-            column,
-            vectors,
-            weights,
-        } in self.panels::<S>()
-        {
-            match vectors {
-                1 => self.columns::<S, 1>(simd, x, weights, column, product),
-                2 => self.columns::<S, 2>(simd, x, weights, column, product),
-                3 => self.columns::<S, 3>(simd, x, weights, column, product),
-                WIDEST => self.columns::<S, WIDEST>(simd, x, weights, column, product),
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        for panel in self.columns.panels::<S>() {
+            match panel.vectors {
+                1 => self.panel::<S, 1>(simd, panel),
+                2 => self.panel::<S, 2>(simd, panel),
+                3 => self.panel::<S, 3>(simd, panel),
+                WIDEST => self.panel::<S, WIDEST>(simd, panel),
                 _ => unreachable!("a panel has 1 to {WIDEST} vectors"),
             }
         }
     }
+}
 
+impl<T: Real> Product<'_, T> {
     #[inline(always)]
-    fn columns<S: Simd, const V: usize>(
-        &self,
-        simd: S,
-        x: &[T],
-        weights: &[T::Vector<S>],
-        column: usize,
-        product: &mut [T],
-    ) {
-        let (weights, _) = weights.as_chunks::<V>();
-        let rows = product.len() / self.count;
+    fn panel<S: Simd, const V: usize>(&mut self, simd: S, panel: Panel<'_, T::Vector<S>>) {
+        let (weights, _) = panel.weights.as_chunks::<V>();
+        let rows = self.product.len() / self.columns.count;
         let mut row = 0;
         while row < rows {
             row += match rows - row {
-                4.. => self.rows::<S, 4, V>(simd, x, weights, [row, column], product),
-                2.. => self.rows::<S, 2, V>(simd, x, weights, [row, column], product),
-                _ => self.rows::<S, 1, V>(simd, x, weights, [row, column], product),
+                4.. => self.rows::<S, 4, V>(simd, [row, panel.column], weights),
+                2.. => self.rows::<S, 2, V>(simd, [row, panel.column], weights),
+                _ => self.rows::<S, 1, V>(simd, [row, panel.column], weights),
             };
         }
     }
 
-    /// Writes M rows, from `row` on.
+    /// Writes M rows from `row` on, V vectors from `column` on, and says how many rows.
     #[inline(always)]
     fn rows<S: Simd, const M: usize, const V: usize>(
-        &self,
+        &mut self,
         simd: S,
-        x: &[T],
-        weights: &[[T::Vector<S>; V]],
         [row, column]: [usize; 2],
-        product: &mut [T],
+        weights: &[[T::Vector<S>; V]],
     ) -> usize {
+        let Columns { terms, count, .. } = *self.columns;
         let whole = Runs {
-            len: self.terms,
+            len: terms,
             stride: 0,
         };
-        let mut rows = [x; M];
-        for m in 0..M {
-            rows[m] = &x[(row + m) * self.terms..][..self.terms];
+        let mut x = [self.x; M];
+        for (m, x) in x.iter_mut().enumerate() {
+            *x = &self.x[(row + m) * terms..][..terms];
         }
-        let sums = sums::<S, T, M, V>(simd, rows, whole, weights);
-        for m in 0..M {
-            let to = &mut product[(row + m) * self.count..][..self.count][column..];
-            store::<S, T, V>(simd, to, sums[m]);
+        let sums = sums::<S, T, M, V>(simd, x, whole, weights);
+        for (m, &sums) in sums.iter().enumerate() {
+            let to = &mut self.product[(row + m) * count..][..count][column..];
+            store::<S, T, V>(simd, to, sums);
         }
         M
     }

@@ -3,6 +3,7 @@
 //!
 //! * [`Network`] maps images (N, C, H, W) to embeddings (N, D) and owns its weights;
 //!   [`NetworkConfig`] describes it, the network of Caffe's `examples/siamese` among others.
+//! * [`Embedder`] does so without gradients, faster, and with bits that do not depend on the batch.
 //! * [`LeNet`], [`SmallResnet`] and [`Conv4`], the trunks, and [`EmbeddingNet`], the whole, are candle
 //!   modules made by a `VarBuilder`, for programs of your own.
 //! * [`layers`] has what they are made of: convolution, activation and max-pool in one op
@@ -41,6 +42,7 @@
 //! ```
 
 mod config;
+mod embedder;
 mod error;
 pub mod layers;
 mod network;
@@ -49,6 +51,7 @@ mod trunk;
 pub mod weights;
 
 pub use config::{Hidden, NetworkConfig};
+pub use embedder::Embedder;
 pub use error::{ModelError, Result};
 pub use layers::conv_pool::{conv_pool, conv_pool_composed};
 pub use layers::{Activation, conv_pool};

@@ -5,7 +5,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Module, VarBuilder};
 use rand::RngCore;
 
+use crate::embedder::Embedder;
 use crate::layers::Linear;
+use crate::layers::inference::Prepare;
 use crate::parameter::plan;
 use crate::trunk::TrunkModule;
 use crate::{Activation, ModelError, NetworkConfig, Parameter, Result, Trunk};
@@ -83,6 +85,13 @@ impl EmbeddingNet {
         let features = self.trunk.forward(images)?;
         let mut head = self.head[..layers].iter();
         head.try_fold(features, |x, layer| layer.forward(&x))
+    }
+}
+
+impl Prepare for EmbeddingNet {
+    fn prepare(&mut self) -> candle_core::Result<()> {
+        self.trunk = self.trunk.prepared()?;
+        self.head.iter_mut().try_for_each(Prepare::prepare)
     }
 }
 
@@ -299,6 +308,21 @@ impl Network {
         Self::from_parameters(config, parameters)
     }
 
+    /// This network with its weights as they are now, laid out to embed images.
+    ///
+    /// # Errors
+    /// Whatever candle reports for the device.
+    pub fn embedder(&self) -> Result<Embedder> {
+        // Copies, which later steps of a training run do not change.
+        let copy = |p: &Parameter| Ok((p.name.clone(), p.var.as_detached_tensor().copy()?));
+        let tensors: Result<HashMap<String, Tensor>> = self.parameters.iter().map(copy).collect();
+        let first = &self.parameters[0].var;
+        let vb = VarBuilder::from_tensors(tensors?, first.dtype(), first.device());
+        let mut layers = EmbeddingNet::new(&self.config, vb)?;
+        layers.prepare()?;
+        Ok(Embedder::new(layers, self.config.input))
+    }
+
     /// Where the parameters are, all of them.
     pub fn device(&self) -> &Device {
         self.parameters[0].var.device()
@@ -353,13 +377,17 @@ impl Network {
     }
 
     fn check(&self, images: &Tensor) -> Result<()> {
-        let [c, h, w] = self.config.input;
-        if images.dims().get(1..) != Some(&[c, h, w]) || images.elem_count() == 0 {
-            let expected = format!("(N, {c}, {h}, {w}) with N ≥ 1");
-            return Err(ModelError::shape("images", expected, images));
-        }
-        Ok(())
+        check(images, self.config.input)
     }
+}
+
+/// Refuses what are not images of the shape (C, H, W) of a network's `input`.
+pub(crate) fn check(images: &Tensor, [c, h, w]: [usize; 3]) -> Result<()> {
+    if images.dims().get(1..) != Some(&[c, h, w]) || images.elem_count() == 0 {
+        let expected = format!("(N, {c}, {h}, {w}) with N ≥ 1");
+        return Err(ModelError::shape("images", expected, images));
+    }
+    Ok(())
 }
 
 impl Module for Network {

@@ -300,7 +300,7 @@ fn a_norm_is_called_after_its_convolution_and_begins_as_the_identity() {
     }
 }
 
-/// And so does not depend on what else is in the batch.
+/// And so does not depend on what else is in the batch, but for rounding.
 #[test]
 fn a_residual_network_begins_as_its_stages_without_their_blocks() {
     let net = Network::new(NetworkConfig::small_resnet(2), DType::F32, CPU, &mut rng()).unwrap();

@@ -3,7 +3,7 @@ use std::ops::Range;
 use candle_core::{DType, Tensor};
 use data::{Compose, LabelledImages, batch_of};
 use metrics::Embeddings;
-use model::{ModelError, Network};
+use model::{Embedder, ModelError, Network};
 
 use crate::Result;
 
@@ -21,7 +21,7 @@ pub fn embed_images(
     images: &LabelledImages,
     transform: &Compose,
 ) -> Result<Embeddings> {
-    in_batches(net, images.len(), |batch| {
+    in_batches(net, &net.embedder()?, images.len(), |batch| {
         Ok(batch_of(images, batch, transform))
     })
 }
@@ -32,13 +32,13 @@ pub fn embed_images(
 /// As [`embed_images`].
 pub fn embed_input(net: &Network, input: &[f32]) -> Result<Embeddings> {
     let each = net.config().input.into_iter().product::<usize>();
-    in_batches(net, input.len() / each, |batch| {
+    in_batches(net, &net.embedder()?, input.len() / each, |batch| {
         Ok(input[batch.start * each..batch.end * each].to_vec())
     })
 }
 
 /// The features that the network's last layer makes embeddings of, of every image of a set, as
-/// [`embed_images`] does: [`Network::features`].
+/// [`embed_images`] does: [`Embedder::features`].
 ///
 /// # Errors
 /// As [`embed_images`].
@@ -47,25 +47,28 @@ pub fn image_features(
     images: &LabelledImages,
     transform: &Compose,
 ) -> Result<Embeddings> {
-    let dimension = net.last_layer().0.dims()[1];
+    let (embedder, dimension) = (net.embedder()?, net.last_layer().0.dims()[1]);
+    let pass = |input: &Tensor| embedder.features(input);
     let input = |batch| Ok(batch_of(images, batch, transform));
-    passed(net, Network::features, dimension, images.len(), input)
+    passed(net, pass, dimension, images.len(), input)
 }
 
-/// The embeddings of `images` images, whose network input (N, C, H, W) `input` gives, a batch at a
-/// time.
+/// The embeddings of `images` images by `net`'s `embedder`, whose network input (N, C, H, W) `input` gives, a
+/// batch at a time.
 pub fn in_batches(
     net: &Network,
+    embedder: &Embedder,
     images: usize,
     input: impl Fn(Range<usize>) -> Result<Vec<f32>>,
 ) -> Result<Embeddings> {
-    passed(net, Network::forward, net.config().embedding, images, input)
+    let pass = |input: &Tensor| embedder.forward(input);
+    passed(net, pass, net.config().embedding, images, input)
 }
 
 /// What `pass` makes of images, `dimension` numbers of each.
 fn passed(
     net: &Network,
-    pass: fn(&Network, &Tensor) -> model::Result<Tensor>,
+    pass: impl Fn(&Tensor) -> model::Result<Tensor>,
     dimension: usize,
     images: usize,
     input: impl Fn(Range<usize>) -> Result<Vec<f32>>,
@@ -74,7 +77,7 @@ fn passed(
     for from in (0..images).step_by(BATCH) {
         let batch = from..images.min(from + BATCH);
         let input = input_of(net, batch.len(), input(batch)?)?;
-        values.extend(flat(&pass(net, &input)?)?);
+        values.extend(flat(&pass(&input)?)?);
     }
     Ok(Embeddings::new(values, dimension)?)
 }

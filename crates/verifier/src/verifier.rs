@@ -7,7 +7,7 @@ use data::{
     read_picture,
 };
 use metrics::{Embeddings, OperatingPoint, Roc, Verdict};
-use model::{ModelError, ModelFile, Network, Pretrained, weights};
+use model::{Embedder, ModelError, ModelFile, Network, Pretrained, weights};
 use pretrained::{Encoder, Record};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -17,11 +17,12 @@ use crate::{Result, VerifierError};
 
 /// A trained network, ready to compare pictures.
 ///
-/// The same pictures given together get the same bits from any number of threads. How many pictures
-/// are embedded together decides how the matrix products are cut, and so the last bits.
+/// On the CPU a picture's embedding has the same bits whatever pictures it is embedded with, and from any
+/// number of threads.
 #[derive(Debug)]
 pub struct Verifier {
     net: Network,
+    embedder: Embedder,
     file: ModelFile,
     transform: Compose,
     shape: ImageShape,
@@ -105,6 +106,7 @@ impl Verifier {
             transform: transform.evaluation(),
             shape,
             roc: roc.transpose()?,
+            embedder: net.embedder()?,
             net,
             file,
             encoder,
@@ -159,7 +161,7 @@ impl Verifier {
         self.file.threshold
     }
 
-    /// The network itself.
+    /// The network itself. [`embed`](Self::embed) has the weights that it had when the verifier was made.
     pub fn net(&self) -> &Network {
         &self.net
     }
@@ -289,7 +291,7 @@ impl Verifier {
     /// # Errors
     /// Those of [`input`](Self::input), and [`VerifierError::Model`] if the network's device fails.
     pub fn embed<P: AsRef<Picture>>(&self, pictures: &[P]) -> Result<Embeddings> {
-        in_batches(&self.net, pictures.len(), |batch| {
+        in_batches(&self.net, &self.embedder, pictures.len(), |batch| {
             self.input(&pictures[batch])
         })
     }

@@ -15,13 +15,16 @@ mod winograd;
 
 use candle_core::{Result, Shape, Tensor, WithDType, bail};
 use candle_nn::{Init, Module, VarBuilder};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use super::conv_pool::Buffered;
 use super::cpu_op::{Layer, add_to, apply, finish, of_bias, of_sums};
+use super::inference::{Convolution, Prepare, Prepared, prepared};
 use super::matrix::Matrix;
 use super::{Activation, ZERO};
-use winograd::{Winograd, turned};
+use winograd::turned;
+pub(crate) use winograd::{Five, Matrices, Side, Three, Winograd};
 
 /// Images whose gradients of the filters are summed one after the other. The sums of such groups are
 /// added in order too, so the bits do not depend on the number of threads.
@@ -34,6 +37,7 @@ pub struct Conv {
     weight: Tensor,
     bias: Tensor,
     activation: Activation,
+    prepared: Option<Prepared>,
 }
 
 impl Conv {
@@ -55,13 +59,30 @@ impl Conv {
             weight: vb.get_with_hints(shape, "weight", init)?,
             bias: vb.get_with_hints(filters, "bias", ZERO)?,
             activation,
+            prepared: None,
         })
+    }
+}
+
+impl Prepare for Conv {
+    /// A kernel other than 3×3 and 5×5 stays as it is: its products are an image's alone anyway.
+    fn prepare(&mut self) -> Result<()> {
+        let Self { weight, bias, .. } = &*self;
+        let (padding, activation) = (weight.dim(2)? / 2, self.activation);
+        self.prepared = prepared!(
+            weight,
+            Convolution::new(Arch::new(), weight, bias, padding, false, activation)
+        );
+        Ok(())
     }
 }
 
 impl Module for Conv {
     /// On the CPU result and gradients have the same bits for any number of rayon threads.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(prepared) = &self.prepared {
+            return prepared.forward(x);
+        }
         let (weight, bias, activation) = (&self.weight, &self.bias, self.activation);
         let (images, height, width, channels) = x.dims4()?;
         let (filters, weight_channels, kernel, kernel_width) = weight.dims4()?;
@@ -279,6 +300,8 @@ impl Conv3 {
         Winograd {
             height: self.0.height,
             width: self.0.width,
+            kernel: 3,
+            padding: 1,
         }
     }
 }
@@ -329,6 +352,7 @@ mod tests {
             weight: weight.clone(),
             bias: bias.clone(),
             activation,
+            prepared: None,
         };
         layer.forward(x)
     }

@@ -28,13 +28,15 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Tensor};
 use candle_nn::{Module, VarBuilder};
+use pulp::Arch;
 
 use super::cpu_op::apply;
+use super::inference::{Convolution, Prepare, Prepared, prepared};
 use super::{Activation, ZERO, xavier};
 use crate::{ModelError, Result};
 pub use composed::conv_pool_composed;
 pub(crate) use cpu::Buffered;
-pub(crate) use lanes::{Buffer, Real};
+pub(crate) use lanes::{Buffer, Real, Registers};
 
 /// A convolution, its activation and a 2×2 max-pool, as [`conv_pool`] computes them: (N, H, W, C) to
 /// (N, ⌊(H+2p−k+1)/2⌋, ⌊(W+2p−k+1)/2⌋, O), where p is 0 but for [`padded`](Self::padded).
@@ -44,6 +46,7 @@ pub struct ConvPool {
     bias: Tensor,
     padding: usize,
     activation: Activation,
+    prepared: Option<Prepared>,
 }
 
 impl ConvPool {
@@ -66,6 +69,7 @@ impl ConvPool {
             bias: vb.get_with_hints(filters, "bias", ZERO)?,
             padding: 0,
             activation,
+            prepared: None,
         })
     }
 
@@ -76,8 +80,23 @@ impl ConvPool {
     }
 }
 
+impl Prepare for ConvPool {
+    fn prepare(&mut self) -> candle_core::Result<()> {
+        let Self { weight, bias, .. } = &*self;
+        let (padding, activation) = (self.padding, self.activation);
+        self.prepared = prepared!(
+            weight,
+            Convolution::new(Arch::new(), weight, bias, padding, true, activation)
+        );
+        Ok(())
+    }
+}
+
 impl Module for ConvPool {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        if let Some(prepared) = &self.prepared {
+            return prepared.forward(x);
+        }
         let (weight, bias) = (&self.weight, &self.bias);
         Ok(conv_pool_padded(
             x,

@@ -111,7 +111,10 @@ impl<L: Layer> CustomOp3 for CpuOp<L> {
     }
 }
 
-fn contiguous<'a, T: WithDType>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [T]> {
+/// The numbers of a tensor, which has to be contiguous.
+pub(crate) fn contiguous<'a, T: WithDType>(
+    (storage, layout): (&'a CpuStorage, &Layout),
+) -> Result<&'a [T]> {
     let Some((from, to)) = layout.contiguous_offsets() else {
         bail!("an op was given a tensor that is not contiguous");
     };
@@ -171,8 +174,19 @@ pub(crate) fn add_to<T: WithDType>(sums: &mut [T], values: &[T]) {
 #[cfg(test)]
 pub(crate) mod checks {
     use candle_core::{DType, Device, Result, Tensor, Var};
+    use pulp::Arch;
     use rand::Rng;
     use rand_chacha::ChaCha8Rng;
+
+    /// What a layer can be run on here: vectors of one element, which is what runs where pulp knows no
+    /// better, and every kind that this processor has.
+    pub(crate) fn levels() -> Vec<Arch> {
+        let mut levels = vec![Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        levels.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        levels.push(Arch::new());
+        levels
+    }
 
     pub(crate) fn random(shape: &[usize], dtype: DType, rng: &mut ChaCha8Rng) -> Var {
         let values = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0));

@@ -7,9 +7,11 @@
 
 use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::{Module, VarBuilder};
+use pulp::Arch;
 
 use super::conv_pool::Buffered;
 use super::cpu_op::{Layer, apply, finish, of_bias, of_sums};
+use super::inference::{Dense, Prepare, Prepared, prepared};
 use super::matrix::Matrix;
 use super::{Activation, ZERO, xavier};
 
@@ -19,6 +21,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Tensor,
     activation: Activation,
+    prepared: Option<Prepared>,
 }
 
 impl Linear {
@@ -36,7 +39,20 @@ impl Linear {
             weight: vb.get_with_hints((outputs, inputs), "weight", xavier(inputs))?,
             bias: vb.get_with_hints(outputs, "bias", ZERO)?,
             activation,
+            prepared: None,
         })
+    }
+}
+
+impl Prepare for Linear {
+    fn prepare(&mut self) -> Result<()> {
+        let Self { weight, bias, .. } = &*self;
+        let activation = self.activation;
+        self.prepared = prepared!(
+            weight,
+            Dense::new(Arch::new(), weight, bias, activation).map(Some)
+        );
+        Ok(())
     }
 }
 
@@ -44,6 +60,9 @@ impl Module for Linear {
     /// On the CPU result and gradients have the same bits for any number of rayon threads: they share
     /// out the rows and columns of a product, never a sum.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(prepared) = &self.prepared {
+            return prepared.forward(x);
+        }
         let (weight, bias, activation) = (&self.weight, &self.bias, self.activation);
         if !x.device().is_cpu() {
             let linear = candle_nn::Linear::new(weight.clone(), Some(bias.clone()));
@@ -122,6 +141,7 @@ mod tests {
             weight: weight.clone(),
             bias: bias.clone(),
             activation,
+            prepared: None,
         };
         layer.forward(x)
     }

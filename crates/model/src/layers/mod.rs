@@ -5,6 +5,7 @@ mod activation;
 mod conv;
 pub mod conv_pool;
 mod cpu_op;
+pub(crate) mod inference;
 mod linear;
 mod matrix;
 mod norm;

@@ -5,6 +5,7 @@ use candle_nn::{Module, VarBuilder};
 
 use super::Definition;
 use super::halving::{Halving, Halvings};
+use crate::layers::inference::Prepare;
 use crate::{Activation, Norm};
 
 /// The trunk of the networks that learn from few images (Vinyals et al. 2016, Snell et al. 2017): blocks
@@ -36,6 +37,12 @@ impl Conv4 {
             channels = filters;
         }
         Ok(Self { blocks })
+    }
+}
+
+impl Prepare for Conv4 {
+    fn prepare(&mut self) -> Result<()> {
+        self.blocks.iter_mut().try_for_each(Prepare::prepare)
     }
 }
 

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Module, VarBuilder};
 
 use super::norm::Normed;
+use crate::layers::inference::Prepare;
 use crate::layers::{ConvPool, ONE};
 use crate::{Activation, ModelError, NetworkConfig, Norm};
 
@@ -28,6 +29,12 @@ impl Halving {
             Ok(ConvPool::new(channels, filters, KERNEL, activation, vb)?.padded(KERNEL / 2))
         })
         .map(Self)
+    }
+}
+
+impl Prepare for Halving {
+    fn prepare(&mut self) -> Result<()> {
+        self.0.prepare()
     }
 }
 

@@ -5,6 +5,7 @@ use candle_nn::{Module, VarBuilder};
 
 use super::Definition;
 use super::norm::Normed;
+use crate::layers::inference::Prepare;
 use crate::layers::{ConvPool, ONE};
 use crate::{Activation, ModelError, Norm};
 
@@ -43,6 +44,13 @@ impl LeNet {
             conv1: layer(channels, first, "conv1")?,
             conv2: layer(first, second, "conv2")?,
         })
+    }
+}
+
+impl Prepare for LeNet {
+    fn prepare(&mut self) -> Result<()> {
+        self.conv1.prepare()?;
+        self.conv2.prepare()
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use candle_nn::{Module, VarBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::layers::inference::Prepare;
 use crate::{Activation, Hidden, NetworkConfig, Result};
 
 pub use conv4::Conv4;
@@ -38,9 +39,18 @@ pub enum Trunk {
 }
 
 /// A trunk: images (N, C, H, W) to features (N, F).
-pub(crate) trait TrunkModule: Module + Debug + Send + Sync {}
+pub(crate) trait TrunkModule: Module + Debug + Send + Sync {
+    /// The same, [laid out for inference](Prepare).
+    fn prepared(&self) -> candle_core::Result<Arc<dyn TrunkModule>>;
+}
 
-impl<M: Module + Debug + Send + Sync> TrunkModule for M {}
+impl<M: Module + Prepare + Clone + Debug + Send + Sync + 'static> TrunkModule for M {
+    fn prepared(&self) -> candle_core::Result<Arc<dyn TrunkModule>> {
+        let mut prepared = self.clone();
+        prepared.prepare()?;
+        Ok(Arc::new(prepared))
+    }
+}
 
 /// A trunk that was made, and the number of its features.
 pub(crate) type Built = (Arc<dyn TrunkModule>, usize);

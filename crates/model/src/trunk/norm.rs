@@ -5,6 +5,7 @@ use candle_nn::{Init, Module, VarBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::GroupNorm;
+use crate::layers::inference::Prepare;
 use crate::{Activation, ModelError};
 
 /// Groups of channels, where their number divides the channels.
@@ -80,6 +81,13 @@ impl<L> Normed<L> {
             }
         };
         Ok(Self { conv, norm })
+    }
+}
+
+impl<L: Prepare> Prepare for Normed<L> {
+    /// The normalisation is each image's own anyway.
+    fn prepare(&mut self) -> Result<()> {
+        self.conv.prepare()
     }
 }
 

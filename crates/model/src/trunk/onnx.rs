@@ -5,10 +5,17 @@ use candle_nn::Module;
 
 use super::Definition;
 use crate::Norm;
+use crate::layers::inference::Prepare;
 
 /// Takes the features that a pretrained encoder has made, (N, F, 1, 1), as they are: (N, F).
 #[derive(Clone, Copy, Debug)]
 struct Features;
+
+impl Prepare for Features {
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
 
 impl Module for Features {
     fn forward(&self, features: &Tensor) -> Result<Tensor> {

@@ -6,6 +6,7 @@ use candle_nn::{Module, VarBuilder};
 use super::Definition;
 use super::halving::{Halving, Halvings, KERNEL};
 use super::norm::Normed;
+use crate::layers::inference::Prepare;
 use crate::layers::{Conv, ONE, ZERO, xavier};
 use crate::{Activation, ModelError, Norm};
 
@@ -70,6 +71,20 @@ impl SmallResnet {
             channels = filters;
         }
         Ok(Self { stages, grid })
+    }
+}
+
+impl Prepare for Stage {
+    fn prepare(&mut self) -> Result<()> {
+        self.conv.prepare()?;
+        self.residual1.prepare()?;
+        self.residual2.prepare()
+    }
+}
+
+impl Prepare for SmallResnet {
+    fn prepare(&mut self) -> Result<()> {
+        self.stages.iter_mut().try_for_each(Prepare::prepare)
     }
 }
 

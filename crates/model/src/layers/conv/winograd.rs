@@ -1,14 +1,14 @@
-//! A 3×3 convolution by Winograd's F(2×2, 3×3), as Lavin and Gray (2016) have it.
+//! A k×k convolution by Winograd's F(2×2, k×k), as Lavin and Gray (2016) have it for k = 3.
 //!
-//! A tile d is 4×4 places of the image with its zeros around it, two apart, and gives 2×2 of the result:
+//! A tile d is N×N places of the image with its zeros around it, N = k + 1, two apart, and gives 2×2 of
+//! the result:
 //!
 //! ```text
 //! result = Aᵀ · ( Σ_c (G·w·Gᵀ) ∘ (Bᵀ·d·B) ) · A
 //! ```
 //!
-//! with ∘ number by number. That is 16 products where the sum itself has 36. Each of the 16 places in a
-//! tile is a product of matrices, (tiles, C) by (C, O). Here the last row of Bᵀ and the last column of Aᵀ
-//! have the other sign than in the paper, which saves a negation.
+//! with ∘ number by number. That is 16 products where the sum itself has 36 (k = 3), or 36 for 100 (k = 5).
+//! Each of the N² places in a tile is a product of matrices, (tiles, C) by (C, O). For k = 3
 //!
 //! ```text
 //! Bᵀ = 1  0 −1  0      G =  1   0   0      Aᵀ = 1  1  1  0
@@ -16,6 +16,9 @@
 //!      0 −1  1  0          1/2−1/2 1/2
 //!      0 −1  0  1           0   0   1
 //! ```
+//!
+//! where the last row of Bᵀ and the last column of Aᵀ have the other sign than in the paper, which saves a
+//! negation; [`Five`] has those for k = 5.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -24,7 +27,7 @@ use crate::layers::conv_pool::{Buffer, Buffered, Real};
 use crate::layers::cpu_op::add_to;
 use crate::layers::matrix::Matrix;
 
-/// Places of a tile.
+/// Places of a tile of F(2×2, 3×3).
 const PLACES: usize = 16;
 
 /// Tiles whose products are taken at once, at least: with fewer, loading the filters takes longer than
@@ -35,24 +38,134 @@ const TILES: usize = 64;
 /// bits do not depend on the number of threads.
 const GROUP: usize = 8;
 
-/// The images' size.
+/// The matrices of F(2×2, K×K), with N = K + 1. In each row of Bᵀ and Aᵀ there is a 1.
+pub(crate) trait Matrices<const N: usize, const K: usize> {
+    /// Bᵀ
+    const IMAGE: [[f64; N]; N];
+    /// G
+    const FILTER: [[f64; K]; N];
+    /// Aᵀ
+    const RESULT: [[f64; N]; 2];
+}
+
+/// Those of F(2×2, 3×3).
+pub(crate) struct Three;
+
+impl Matrices<4, 3> for Three {
+    const IMAGE: [[f64; 4]; 4] = [
+        [1.0, 0.0, -1.0, 0.0],
+        [0.0, 1.0, 1.0, 0.0],
+        [0.0, -1.0, 1.0, 0.0],
+        [0.0, -1.0, 0.0, 1.0],
+    ];
+    const FILTER: [[f64; 3]; 4] = [
+        [1.0, 0.0, 0.0],
+        [0.5, 0.5, 0.5],
+        [0.5, -0.5, 0.5],
+        [0.0, 0.0, 1.0],
+    ];
+    const RESULT: [[f64; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, 1.0]];
+}
+
+/// Those of F(2×2, 5×5), which evaluates polynomials at 0, 1, −1, 1/2, −2 and ∞: with 2 in the place of
+/// 1/2 the errors of rounding would be twice as large.
+pub(crate) struct Five;
+
+impl Matrices<6, 5> for Five {
+    const IMAGE: [[f64; 6]; 6] = [
+        [1.0, -1.5, -2.0, 1.5, 1.0, 0.0],
+        [0.0, -1.0, 0.5, 2.5, 1.0, 0.0],
+        [0.0, 1.0, -2.5, 0.5, 1.0, 0.0],
+        [0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
+        [0.0, 0.5, -1.0, -0.5, 1.0, 0.0],
+        [0.0, 1.0, -1.5, -2.0, 1.5, 1.0],
+    ];
+    const FILTER: [[f64; 5]; 6] = [
+        [1.0, 0.0, 0.0, 0.0, 0.0],
+        [1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0],
+        [-1.0 / 3.0, 1.0 / 3.0, -1.0 / 3.0, 1.0 / 3.0, -1.0 / 3.0],
+        [
+            -16.0 / 15.0,
+            -8.0 / 15.0,
+            -4.0 / 15.0,
+            -2.0 / 15.0,
+            -1.0 / 15.0,
+        ],
+        [
+            1.0 / 15.0,
+            -2.0 / 15.0,
+            4.0 / 15.0,
+            -8.0 / 15.0,
+            16.0 / 15.0,
+        ],
+        [0.0, 0.0, 0.0, 0.0, 1.0],
+    ];
+    const RESULT: [[f64; 6]; 2] = [
+        [1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+        [0.0, 1.0, -1.0, 0.5, -2.0, 1.0],
+    ];
+}
+
+/// The product of a matrix and a column of vectors, whose zeros and ones the compiler sees.
+struct Times<'a, const N: usize, const R: usize>(&'a [[f64; N]; R]);
+
+impl<S: Simd, T: Real, const N: usize, const R: usize> Step<S, T, N, R> for Times<'_, N, R> {
+    #[inline(always)]
+    fn step(&self, simd: S, column: [T::Vector<S>; N]) -> [T::Vector<S>; R] {
+        let mut product = [T::splat(simd, T::zero()); R];
+        for (product, row) in product.iter_mut().zip(self.0) {
+            let mut one = 0;
+            while row[one] != 1.0 {
+                one += 1;
+            }
+            let mut sum = column[one];
+            for n in 0..N {
+                let factor = row[n];
+                if n != one && factor == 1.0 {
+                    sum = T::sum(simd, sum, column[n]);
+                } else if factor == -1.0 {
+                    sum = T::difference(simd, sum, column[n]);
+                } else if n != one && factor != 0.0 {
+                    let factor = T::splat(simd, T::from_f64(factor));
+                    sum = T::mul_add(simd, factor, column[n], sum);
+                }
+            }
+            *product = sum;
+        }
+        product
+    }
+}
+
+/// The sizes of a convolution.
 #[derive(Clone, Copy)]
-pub(super) struct Winograd {
-    pub(super) height: usize,
-    pub(super) width: usize,
+pub(crate) struct Winograd {
+    /// Of the images.
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    /// Side of the filters.
+    pub(crate) kernel: usize,
+    /// Zeros on each side of the images.
+    pub(crate) padding: usize,
 }
 
 impl Winograd {
+    /// Tiles of an image, one below the other.
     fn down(self) -> usize {
-        self.height.div_ceil(2)
+        self.result()[0].div_ceil(2)
     }
 
+    /// And side by side.
     fn across(self) -> usize {
-        self.width.div_ceil(2)
+        self.result()[1].div_ceil(2)
+    }
+
+    /// Height and width of the results.
+    pub(crate) fn result(self) -> [usize; 2] {
+        [self.height, self.width].map(|side| side + 2 * self.padding + 1 - self.kernel)
     }
 
     /// Tiles of an image.
-    fn tiles(self) -> usize {
+    pub(crate) fn tiles(self) -> usize {
         self.down() * self.across()
     }
 
@@ -188,11 +301,11 @@ impl<T: Real> WithSimd for Convolve<'_, T> {
         let [channels, count] = self.channels;
         let tiles = self.images.len() / size.image(channels) * size.tiles();
         let taken = room.tiles.first_mut(PLACES * tiles * channels);
-        let of_image = Side::new(size, channels, tiles);
+        let of_image = Side::of_images(size, channels, tiles * channels);
         for (n, image) in self.images.chunks_exact(of_image.image).enumerate() {
             let padded = of_image.pad(image, &mut room.padded[0]);
             let band = room.band.first_mut(of_image.band());
-            of_image.take(simd, padded, band, n, taken);
+            of_image.take(simd, &Three::IMAGE, padded, band, n, taken);
         }
         let products = room.products.first_mut(PLACES * tiles * count);
         let places = taken
@@ -202,10 +315,10 @@ impl<T: Real> WithSimd for Convolve<'_, T> {
             let filters = Matrix::by_row(filters, channels, count);
             Matrix::by_row(tile, tiles, channels).write_times(filters, products);
         }
-        let of_result = Side::new(size, count, tiles);
+        let of_result = Side::of_results(size, count, tiles * count);
         for (n, result) in self.results.chunks_exact_mut(of_result.image).enumerate() {
             let band = room.band.first_mut(of_result.band());
-            of_result.give(simd, products, band, n, result);
+            of_result.give(simd, &Three::RESULT, products, band, n, result);
         }
     }
 }
@@ -233,8 +346,8 @@ impl<T: Real> WithSimd for OfFilters<'_, T> {
             .zip(self.gradient.chunks(at_once * size.image(count)));
         for (images, gradient) in parts {
             let tiles = images.len() / size.image(channels) * size.tiles();
-            let of_image = Side::new(size, channels, tiles);
-            let of_result = Side::new(size, count, tiles);
+            let of_image = Side::of_images(size, channels, tiles * channels);
+            let of_result = Side::of_results(size, count, tiles * count);
             let taken = room.tiles.first_mut(PLACES * tiles * channels);
             let spread = room.products.first_mut(PLACES * tiles * count);
             let pairs = images
@@ -243,7 +356,7 @@ impl<T: Real> WithSimd for OfFilters<'_, T> {
             for (n, (image, gradient)) in pairs.enumerate() {
                 let band = room.band.first_mut(of_image.band().max(of_result.band()));
                 let padded = of_image.pad(image, &mut room.padded[0]);
-                of_image.take(simd, padded, band, n, taken);
+                of_image.take(simd, &Three::IMAGE, padded, band, n, taken);
                 let padded = of_result.pad(gradient, &mut room.padded[1]);
                 of_result.spread(simd, padded, band, n, spread);
             }
@@ -261,75 +374,85 @@ impl<T: Real> WithSimd for OfFilters<'_, T> {
 
 /// The images, or the results, of some images in work.
 #[derive(Clone, Copy)]
-struct Side {
+pub(crate) struct Side {
     size: Winograd,
+    width: usize,
     channels: usize,
     /// Numbers of an image.
-    image: usize,
-    /// Numbers of one place in all tiles.
+    pub(crate) image: usize,
+    /// From the numbers of one place in all tiles to those of the next.
     plane: usize,
 }
 
 impl Side {
-    fn new(size: Winograd, channels: usize, tiles: usize) -> Self {
+    pub(crate) fn of_images(size: Winograd, channels: usize, plane: usize) -> Self {
+        Self::new(size, [size.height, size.width], channels, plane)
+    }
+
+    pub(crate) fn of_results(size: Winograd, channels: usize, plane: usize) -> Self {
+        Self::new(size, size.result(), channels, plane)
+    }
+
+    fn new(size: Winograd, [height, width]: [usize; 2], channels: usize, plane: usize) -> Self {
         Self {
             size,
+            width,
             channels,
-            image: size.image(channels),
-            plane: tiles * channels,
+            image: height * width * channels,
+            plane,
         }
     }
 
-    fn padded_row(self) -> usize {
-        (2 * self.size.across() + 2) * self.channels
+    /// Numbers of a row with the zeros around it.
+    pub(crate) fn padded_row(self) -> usize {
+        (2 * self.size.across() + self.size.kernel - 1) * self.channels
     }
 
-    /// Numbers of four rows.
-    fn band(self) -> usize {
-        4 * self.padded_row()
+    /// Numbers of an image with the zeros around it, and more on the right and below as tiles need.
+    pub(crate) fn padded(self) -> usize {
+        (2 * self.size.down() + self.size.kernel - 1) * self.padded_row()
+    }
+
+    /// Numbers of as many rows as a tile has.
+    pub(crate) fn band(self) -> usize {
+        (self.size.kernel + 1) * self.padded_row()
     }
 
     /// Copies an image to where the zeros are already.
-    fn pad<'r, T: Real>(self, image: &[T], padded: &'r mut Buffer<T>) -> &'r [T] {
-        let (row, padded_row) = (self.size.width * self.channels, self.padded_row());
-        let padded = padded.first_mut((2 * self.size.down() + 2) * padded_row);
-        let rows = padded.chunks_exact_mut(padded_row).skip(1);
+    pub(crate) fn pad<'r, T: Real>(self, image: &[T], padded: &'r mut Buffer<T>) -> &'r [T] {
+        let (row, padded_row) = (self.width * self.channels, self.padded_row());
+        let padded = padded.first_mut(self.padded());
+        let rows = padded.chunks_exact_mut(padded_row).skip(self.size.padding);
         for (from, to) in image.chunks_exact(row).zip(rows) {
-            to[self.channels..][..row].copy_from_slice(from);
+            to[self.size.padding * self.channels..][..row].copy_from_slice(from);
         }
         padded
     }
 
     /// Bᵀ·d·B of each tile of image `n`.
     #[inline(always)]
-    fn take<S: Simd, T: Real>(
+    pub(crate) fn take<S: Simd, T: Real, const N: usize>(
         self,
         simd: S,
+        matrix: &[[f64; N]; N],
         padded: &[T],
         band: &mut [T],
         n: usize,
         taken: &mut [T],
     ) {
         let (row, c) = (self.padded_row(), self.channels);
-        let f = |[d0, d1, d2, d3]: [T::Vector<S>; 4]| {
-            [
-                T::difference(simd, d0, d2),
-                T::sum(simd, d1, d2),
-                T::difference(simd, d2, d1),
-                T::difference(simd, d3, d1),
-            ]
-        };
         for y in 0..self.size.down() {
-            let rows = cut(&padded[2 * y * row..], row);
-            map::<S, T, 4, 4>(simd, rows, cut_mut(band, row, 0, row), f);
+            let rows = (&padded[2 * y * row..], row);
+            map::<S, T, N, N>(simd, row, rows, (band, row), Times(matrix));
             let first = (n * self.size.tiles() + y * self.size.across()) * c;
             for (band, planes) in band
                 .chunks_exact(row)
-                .zip(taken.chunks_exact_mut(4 * self.plane))
+                .zip(taken.chunks_exact_mut(N * self.plane))
             {
                 for x in 0..self.size.across() {
-                    let to = cut_mut(planes, self.plane, first + x * c, c);
-                    map::<S, T, 4, 4>(simd, cut(&band[2 * x * c..], c), to, f);
+                    let places = (&band[2 * x * c..], c);
+                    let to = (&mut planes[first + x * c..], self.plane);
+                    map::<S, T, N, N>(simd, c, places, to, Times(matrix));
                 }
             }
         }
@@ -337,38 +460,34 @@ impl Side {
 
     /// Aᵀ·m·A of each tile of image `n`.
     #[inline(always)]
-    fn give<S: Simd, T: Real>(
+    pub(crate) fn give<S: Simd, T: Real, const N: usize>(
         self,
         simd: S,
+        matrix: &[[f64; N]; 2],
         products: &[T],
         band: &mut [T],
         n: usize,
         result: &mut [T],
     ) {
         let (row, c) = (self.padded_row(), self.channels);
-        let first = |[m0, m1, m2, _]: [T::Vector<S>; 4]| T::sum(simd, T::sum(simd, m0, m1), m2);
-        let f = |m: [T::Vector<S>; 4]| {
-            let [_, m1, m2, m3] = m;
-            [first(m), T::sum(simd, T::difference(simd, m1, m2), m3)]
-        };
-        for (y, result) in result.chunks_mut(2 * self.size.width * c).enumerate() {
+        for (y, result) in result.chunks_mut(2 * self.width * c).enumerate() {
             let tile = (n * self.size.tiles() + y * self.size.across()) * c;
             for (band, planes) in band
                 .chunks_exact_mut(row)
-                .zip(products.chunks_exact(4 * self.plane))
+                .zip(products.chunks_exact(N * self.plane))
             {
                 for x in 0..self.size.across() {
-                    let from =
-                        std::array::from_fn(|j| &planes[j * self.plane + tile + x * c..][..c]);
-                    map::<S, T, 4, 2>(simd, from, cut_mut(&mut band[2 * x * c..], c, 0, c), f);
+                    let places = (&planes[tile + x * c..], self.plane);
+                    let to = (&mut band[2 * x * c..], c);
+                    map::<S, T, N, 2>(simd, c, places, to, Times(matrix));
                 }
             }
-            let width = self.size.width * c;
-            let from = std::array::from_fn(|i| &band[i * row..][..width]);
+            let width = self.width * c;
+            let rows = (&*band, row);
             if result.len() == 2 * width {
-                map::<S, T, 4, 2>(simd, from, cut_mut(result, width, 0, width), f);
+                map::<S, T, N, 2>(simd, width, rows, (result, width), Times(matrix));
             } else {
-                map::<S, T, 4, 1>(simd, from, [result], |m| [first(m)]);
+                map::<S, T, N, 1>(simd, width, rows, (result, width), Times(&[matrix[0]]));
             }
         }
     }
@@ -388,16 +507,17 @@ impl Side {
             [g0, T::sum(simd, g0, g1), T::difference(simd, g0, g1), g1]
         };
         for y in 0..self.size.down() {
-            let rows = cut(&padded[(2 * y + 1) * row..], row);
-            map::<S, T, 2, 4>(simd, rows, cut_mut(band, row, 0, row), f);
+            let rows = (&padded[(2 * y + 1) * row..], row);
+            map::<S, T, 2, 4>(simd, row, rows, (band, row), f);
             let first = (n * self.size.tiles() + y * self.size.across()) * c;
             for (band, planes) in band
                 .chunks_exact(row)
                 .zip(spread.chunks_exact_mut(4 * self.plane))
             {
                 for x in 0..self.size.across() {
-                    let to = cut_mut(planes, self.plane, first + x * c, c);
-                    map::<S, T, 2, 4>(simd, cut(&band[(2 * x + 1) * c..], c), to, f);
+                    let places = (&band[(2 * x + 1) * c..], c);
+                    let to = (&mut planes[first + x * c..], self.plane);
+                    map::<S, T, 2, 4>(simd, c, places, to, f);
                 }
             }
         }
@@ -442,12 +562,12 @@ impl<T: Real> WithSimd for Filters<'_, T> {
                 let plane = transformed.len() / PLACES;
                 let mut band = vec![T::zero(); 4 * 3 * count];
                 for (c, filters) in filters.chunks_exact(9 * count).enumerate() {
-                    let to = cut_mut(&mut band, 3 * count, 0, 3 * count);
-                    map::<S, T, 3, 4>(simd, cut(filters, 3 * count), to, f);
+                    let row = 3 * count;
+                    map::<S, T, 3, 4>(simd, row, (filters, row), (&mut band, row), f);
                     let planes = transformed.chunks_exact_mut(4 * plane);
                     for (band, planes) in band.chunks_exact(3 * count).zip(planes) {
-                        let to = cut_mut(planes, plane, c * count, count);
-                        map::<S, T, 3, 4>(simd, cut(band, count), to, f);
+                        let to = (&mut planes[c * count..], plane);
+                        map::<S, T, 3, 4>(simd, count, (band, count), to, f);
                     }
                 }
             }
@@ -466,54 +586,65 @@ impl<T: Real> WithSimd for Filters<'_, T> {
                 for (c, filters) in filters.chunks_exact_mut(9 * count).enumerate() {
                     let planes = sum.chunks_exact(4 * plane);
                     for (band, planes) in band.chunks_exact_mut(3 * count).zip(planes) {
-                        let from =
-                            std::array::from_fn(|j| &planes[j * plane + c * count..][..count]);
-                        map::<S, T, 4, 3>(simd, from, cut_mut(band, count, 0, count), f);
+                        let places = (&planes[c * count..], plane);
+                        map::<S, T, 4, 3>(simd, count, places, (band, count), f);
                     }
-                    let to = cut_mut(filters, 3 * count, 0, 3 * count);
-                    map::<S, T, 4, 3>(simd, cut(&band, 3 * count), to, f);
+                    let row = 3 * count;
+                    map::<S, T, 4, 3>(simd, row, (&band, row), (filters, row), f);
                 }
             }
         }
     }
 }
 
-/// Slices of `len` numbers, one after the other.
-#[inline(always)]
-fn cut<T, const A: usize>(from: &[T], len: usize) -> [&[T]; A] {
-    std::array::from_fn(|a| &from[a * len..][..len])
+/// Vectors made of vectors. A closure may do; a longer function has to be told to be inlined, and so to be
+/// compiled for the processor's vectors.
+trait Step<S: Simd, T: Real, const A: usize, const B: usize> {
+    fn step(&self, simd: S, from: [T::Vector<S>; A]) -> [T::Vector<S>; B];
 }
 
-/// Slices of `len` numbers, each from `at` on in its own run of `stride`.
-#[inline(always)]
-fn cut_mut<T, const B: usize>(to: &mut [T], stride: usize, at: usize, len: usize) -> [&mut [T]; B] {
-    let mut runs = to.chunks_exact_mut(stride);
-    std::array::from_fn(|_| &mut runs.next().expect("a run for each")[at..][..len])
+impl<S: Simd, T: Real, F, const A: usize, const B: usize> Step<S, T, A, B> for F
+where
+    F: Fn([T::Vector<S>; A]) -> [T::Vector<S>; B],
+{
+    #[inline(always)]
+    fn step(&self, _: S, from: [T::Vector<S>; A]) -> [T::Vector<S>; B] {
+        self(from)
+    }
 }
 
-/// `f` of the slices' numbers, place by place.
+/// A step of A runs of `len` numbers to B runs, place by place. Runs are a slice and the numbers from where
+/// each begins to where the next does.
+///
+/// Plain loops: `array::from_fn` would be a function of its own, compiled for other vectors.
 #[inline(always)]
 fn map<S: Simd, T: Real, const A: usize, const B: usize>(
     simd: S,
-    from: [&[T]; A],
-    to: [&mut [T]; B],
-    f: impl Fn([T::Vector<S>; A]) -> [T::Vector<S>; B],
+    len: usize,
+    (from, from_stride): (&[T], usize),
+    (to, to_stride): (&mut [T], usize),
+    step: impl Step<S, T, A, B>,
 ) {
-    let (len, lanes) = (from[0].len(), T::lanes::<S>());
-    let whole = len / lanes;
-    for i in 0..whole {
-        let found = f(std::array::from_fn(|a| T::vectors::<S>(&from[a][..len])[i]));
+    let lanes = T::lanes::<S>();
+    let whole = len / lanes * lanes;
+    let mut column = [T::splat(simd, T::zero()); A];
+    for i in (0..whole).step_by(lanes) {
+        for a in 0..A {
+            column[a] = T::vectors::<S>(&from[a * from_stride + i..][..lanes])[0];
+        }
+        let found = step.step(simd, column);
         for b in 0..B {
-            T::vectors_mut::<S>(&mut to[b][..len])[i] = found[b];
+            T::vectors_mut::<S>(&mut to[b * to_stride + i..][..lanes])[0] = found[b];
         }
     }
-    let rest = whole * lanes;
-    if rest < len {
-        let found = f(std::array::from_fn(|a| {
-            T::load_part(simd, &from[a][rest..])
-        }));
+    if whole < len {
+        for a in 0..A {
+            column[a] = T::load_part(simd, &from[a * from_stride + whole..][..len - whole]);
+        }
+        let found = step.step(simd, column);
         for b in 0..B {
-            T::store_part(simd, &mut to[b][rest..], found[b]);
+            let to = &mut to[b * to_stride + whole..][..len - whole];
+            T::store_part(simd, to, found[b]);
         }
     }
 }

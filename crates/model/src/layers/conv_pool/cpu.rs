@@ -9,6 +9,7 @@ use super::forward::{self, FilterBlocks, Forward};
 use super::lanes::Real;
 use crate::Activation;
 use crate::layers::cpu_op::add_to;
+use crate::layers::inference::Room;
 
 /// A batch is cut into this many parts at most, whatever the number of threads: each part has its
 /// own sum for the weights' gradient, and the sums are added in the order of the parts.
@@ -22,6 +23,7 @@ const GROUP: usize = 16;
 pub(crate) struct Scratch<T> {
     forward: forward::Scratch<T>,
     backward: backward::Scratch<T>,
+    pub(crate) inference: Room<T>,
     /// Images with the zeros around them, and their gradients.
     padded: Vec<T>,
     of_padded: Vec<T>,
@@ -158,16 +160,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-
-    /// What the layer can be run on here: vectors of one element, which is what runs where pulp
-    /// knows no better, and every kind that this processor has.
-    fn levels() -> Vec<Arch> {
-        let mut levels = vec![Arch::Scalar];
-        #[cfg(target_arch = "x86_64")]
-        levels.extend(pulp::x86::V3::try_new().map(Arch::V3));
-        levels.push(Arch::new());
-        levels
-    }
+    use crate::layers::cpu_op::checks::levels;
 
     /// Sizes that leave rests of every kind: images, filters, runs of one vector and of several,
     /// patches that are gathered and not.

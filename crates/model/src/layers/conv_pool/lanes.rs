@@ -66,22 +66,22 @@ impl<T: Real> Buffer<T> {
     }
 
     /// What [`first_mut`](Self::first_mut) lent.
-    pub(super) fn first(&self, len: usize) -> &[T] {
+    pub(crate) fn first(&self, len: usize) -> &[T] {
         let start = self.0.as_ptr().align_offset(Self::LINE);
         &self.0[start..][..len]
     }
 }
 
 /// What a processor has for elements of one type.
-pub(super) struct Registers {
+pub(crate) struct Registers {
     /// Elements of a vector.
-    pub(super) lanes: usize,
+    pub(crate) lanes: usize,
     /// Vectors that it keeps at hand.
-    pub(super) count: usize,
+    pub(crate) count: usize,
 }
 
 impl Registers {
-    pub(super) fn of<T: Real>(arch: Arch) -> Self {
+    pub(crate) fn of<T: Real>(arch: Arch) -> Self {
         struct Of<T>(PhantomData<T>);
         impl<T: Real> WithSimd for Of<T> {
             type Output = Registers;

@@ -95,6 +95,10 @@ class Ours:
         self.process.wait()
 
 
+def count(threads):
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
 def levels(pictures):
     return numpy.stack([numpy.asarray(picture) for picture in pictures]).astype(int)
 
@@ -122,7 +126,7 @@ def compare(program, kind, rounds, folder):
             if (name, threads) in sides:
                 off = abs(ours - levels(sides[name, threads].all()))
                 print(
-                    f"{kind}, {threads} threads: ours is off Pillow's ({name}) by at most {off.max()} "
+                    f"{kind}, {count(threads)}: ours is off Pillow's ({name}) by at most {off.max()} "
                     f"grey levels, {off.mean():.2f} on average"
                 )
                 if name == "plain" and off.max() > ALLOWED:
@@ -142,7 +146,7 @@ def compare(program, kind, rounds, folder):
     for name, threads in sides:
         ours = "" if name == "ours" else f"; ours is {ratio((name, threads), ('ours', threads))} times as fast"
         print(
-            f"{kind}, {threads} threads, {name}: {COUNT / median(taken[name, threads]):.0f} pictures a "
+            f"{kind}, {count(threads)}, {name}: {COUNT / median(taken[name, threads]):.0f} pictures a "
             f"second{ours}"
         )
     for name in dict.fromkeys(name for name, _ in sides):

@@ -24,6 +24,10 @@ const MOST_LEVELS: usize = 8;
 /// Classes of the built-in digits and of MNIST.
 const DIGITS: usize = 10;
 
+/// Dimensions of an embedding of a pretrained trunk's features, by default: on emoji 128 had fewer errors
+/// than 64.
+const PRETRAINED_EMBEDDING: usize = 128;
+
 /// Settings to start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Preset {
@@ -201,6 +205,9 @@ impl Layers {
             set("net", "channels", value(trunk.default_channels()));
             set("net", "norm", value(trunk.default_norm()));
             set("net", "hidden", value(trunk.default_hidden()));
+            if trunk == Trunk::Onnx && bases.contains(&Base::Pictures) {
+                set("net", "embedding", value(PRETRAINED_EMBEDDING));
+            }
         }
         let held_out: Vec<String> = self.asked("data", "hold_out_classes").unwrap_or_default();
         if !source.takes_shape() && !held_out.is_empty() {
@@ -331,6 +338,21 @@ mod tests {
             Ok(_) => panic!("{assignment} was accepted"),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn a_folder_s_embedding_has_more_dimensions_with_a_pretrained_trunk() {
+        let embedding = |settings: &[&str]| {
+            let folder = layers().assignment("data.source=folder:pictures").unwrap();
+            let all = settings.iter();
+            let all = all.fold(folder, |layers, text| layers.assignment(text).unwrap());
+            all.finish().unwrap().net.embedding
+        };
+        assert_eq!(embedding(&[]), 64);
+        assert_eq!(embedding(&["net.trunk=conv4"]), 64);
+        assert_eq!(embedding(&["net.trunk=onnx:encoder.onnx"]), 128);
+        let own = ["net.trunk=onnx:encoder.onnx", "net.embedding=32"];
+        assert_eq!(embedding(&own), 32);
     }
 
     #[test]

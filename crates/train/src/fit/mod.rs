@@ -38,7 +38,7 @@ pub enum Outcome {
     Interrupted(u64),
 }
 
-/// What a training comes to.
+/// The outcome of a training.
 struct Ended {
     /// With its head.
     net: Network,
@@ -167,7 +167,7 @@ impl Fit {
         self.finish(epoch, voice, interrupt)
     }
 
-    /// Comes to what the training has come to: the results, or a second training.
+    /// Concludes a training: by a second one, or by the results.
     fn finish(&mut self, epoch: u64, voice: Voice, interrupt: &Interrupt) -> Result<Outcome> {
         let steps = self.progress.step;
         let ended = match self.progress.refit.clone() {

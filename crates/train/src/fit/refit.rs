@@ -16,8 +16,8 @@ impl Fit {
         refits(&self.config, &self.dataset)
     }
 
-    /// Goes back to the start, with the validation images to train on too, unless that is done or not
-    /// wanted; returns whether it did.
+    /// Goes back to the first weights, with the validation images to train on too, unless that is done or not
+    /// wanted. Returns whether it did.
     pub(super) fn begin_refit(&mut self, first: &Ended, epoch: u64, voice: Voice) -> Result<bool> {
         if self.progress.refit.is_some() || !self.refits() {
             return Ok(false);
@@ -45,7 +45,7 @@ impl Fit {
         Ok(true)
     }
 
-    /// What the second training comes to.
+    /// The outcome of the second training.
     pub(super) fn end_of_refit(&self, refit: Refit) -> Result<Ended> {
         let head = refit.heads.as_ref().map(|heads| heads.chosen);
         Ok(Ended {

@@ -162,7 +162,18 @@ fn facts(
             format!("train fit --config {}", run.path("config.toml").display()),
         ),
     ];
+    let refit = summary.refit_steps.map(|steps| {
+        let words = format!(
+            "the last {steps} steps are a second training, from the start, on the validation images too; the \
+             loss starts again after step {}",
+            summary.steps - steps
+        );
+        ("trained twice", words)
+    });
     let head = summary.head.as_ref();
     let head = head.map(|heads| ("head", heads.to_string()));
-    held_out.into_iter().chain(facts).chain(head).collect()
+    (held_out.into_iter().chain(facts))
+        .chain(refit)
+        .chain(head)
+        .collect()
 }

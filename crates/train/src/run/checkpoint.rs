@@ -42,7 +42,7 @@ pub struct Progress {
     /// What to know of the images and the run, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What the first training came to, once there is a second.
+    /// The outcome of the first training, once there is a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refit: Option<Refit>,
 }

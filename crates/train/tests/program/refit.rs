@@ -51,6 +51,10 @@ fn what_the_first_training_chooses_holds_for_the_second() {
     };
     assert!(loss(30) > loss(20), "{losses}");
 
+    let page = scratch.text("twice/report.html");
+    assert!(page.contains("the loss starts again after step 20"));
+    assert!(!scratch.text("once/report.html").contains("starts again"));
+
     let again = scratch.succeeds("evaluate twice --json").stdout;
     let again: Value = serde_json::from_str(&again).unwrap();
     for figure in ["/verification/auc", "/verification/threshold"] {

@@ -1,9 +1,9 @@
 //! A drawing, framed as MNIST's makers framed theirs.
 
 use std::array;
+use std::borrow::Cow;
 use std::path::Path;
 
-use super::planes::brightness;
 use super::raster::{Raster, background};
 use super::resample::Scaling;
 use super::{Filter, Size, Treatment};
@@ -58,6 +58,19 @@ pub(super) fn frame_ink(
     let (framed, centred) = centre(&pixels, found, shape, ink_side);
     treatment.extend(centred);
     Ok((framed, treatment))
+}
+
+/// One plane (H, W) of `pixels` (C, H, W): the mean over the channels.
+fn brightness(pixels: &[u8], shape: ImageShape) -> Cow<'_, [u8]> {
+    if shape.channels == 1 {
+        return pixels.into();
+    }
+    let plane = shape.height * shape.width;
+    let mean = |i| {
+        let channels = pixels[i..].iter().step_by(plane);
+        channels.map(|&value| usize::from(value)).sum::<usize>() / shape.channels
+    };
+    (0..plane).map(|i| mean(i) as u8).collect()
 }
 
 /// What [`Framing::of_drawings`](super::Framing::of_drawings) says.

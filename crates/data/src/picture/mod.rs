@@ -4,7 +4,6 @@ mod crop;
 mod decode;
 mod ink;
 mod letterbox;
-mod planes;
 mod raster;
 mod resample;
 #[cfg(test)]

@@ -55,8 +55,7 @@ pub fn loader(config: &RunConfig, images: &Arc<LabelledImages>) -> Result<Arc<Lo
     Ok(Arc::new(drawing(config, images, sampler)?))
 }
 
-/// Draws `count` of `images` at every step, the same, transformed as those of
-/// [`loader`].
+/// Draws `count` of `images` at every step, the same, transformed as those of [`loader`].
 pub fn preview_loader(
     config: &RunConfig,
     images: &Arc<LabelledImages>,

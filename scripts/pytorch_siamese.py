@@ -59,9 +59,10 @@ class LeNet(Network):
 
 class SmallResNet(Network):
     def __init__(self, net):
-        grid = net.get("grid", 1)
-        super().__init__(net, net["channels"][-1] * grid**2)
-        self.grid = grid
+        grid, every_stage = net.get("grid", 1), net.get("every_stage", False)
+        seen = net["channels"] if every_stage else net["channels"][-1:]
+        super().__init__(net, sum(seen) * grid**2)
+        self.grid, self.seen = grid, len(seen)
         inputs, self.stages = net["input"][0], []
         for i, filters in enumerate(net["channels"], start=1):
             stage = nn.Module()
@@ -73,12 +74,15 @@ class SmallResNet(Network):
             inputs = filters
 
     def trunk(self, x):
+        maps = []
         for stage in self.stages:
             x = self.block(stage, "conv", x)
             residual = self.norm(stage, "residual1", stage.residual1(x))
             residual = stage.residual2(self.conv_activation(residual))
             x = self.conv_activation(x + self.norm(stage, "residual2", residual))
-        return nn.functional.adaptive_avg_pool2d(x, self.grid).flatten(1)
+            maps.append(x)
+        features = [nn.functional.adaptive_avg_pool2d(x, self.grid).flatten(1) for x in maps[-self.seen :]]
+        return torch.cat(features, 1)
 
 
 class Conv4(Network):

@@ -3,7 +3,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, ImageShape};
+use crate::{DataError, ImageShape, LabelledImages};
 
 /// Which turned images make classes of their own: a class becomes [one for each turn](Self::all), so that
 /// few classes become many (Santoro et al. 2016).
@@ -69,6 +69,48 @@ impl Turns {
         class * self.all().len() as u32 + number
     }
 
+    /// So many classes of each.
+    pub fn classes(self) -> usize {
+        self.all().len()
+    }
+
+    /// Of `images`, those of `chosen`, which are their numbers times [`classes`](Self::classes) plus the
+    /// number of a turn, each turned and of the class that it then is of.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] if they would not keep their shape.
+    ///
+    /// # Panics
+    /// For an image that there is not.
+    pub fn turned(
+        self,
+        images: &LabelledImages,
+        chosen: &[usize],
+    ) -> Result<LabelledImages, DataError> {
+        let (shape, turns) = (images.shape(), self.all());
+        self.check(shape)?;
+        if turns.len() == 1 {
+            return Ok(images.select(chosen));
+        }
+        let mut pixels = Vec::with_capacity(chosen.len() * shape.values());
+        let mut labels = Vec::with_capacity(chosen.len());
+        for &one in chosen {
+            let (image, number) = (one / turns.len(), one % turns.len());
+            let from = pixels.len();
+            pixels.extend_from_slice(images.image(image));
+            turns[number].apply(&mut pixels[from..], shape);
+            labels.push(self.class(images.labels()[image], number as u32));
+        }
+        let names = images.classes().iter();
+        let names = names.flat_map(|name| {
+            (0..turns.len()).map(move |number| match number {
+                0 => name.clone(),
+                _ => format!("{name}, turn {number}"),
+            })
+        });
+        LabelledImages::new(shape, pixels, labels, names.collect())
+    }
+
     /// # Errors
     /// [`DataError::Setting`] if images of `shape` would not keep it.
     pub(crate) fn check(self, shape: ImageShape) -> Result<(), DataError> {
@@ -93,7 +135,7 @@ impl Turns {
 
 impl Turn {
     /// Turns `image` (C, H, W); an odd number of quarters turns square ones only.
-    pub(crate) fn apply(self, image: &mut [f32], shape: ImageShape) {
+    pub(crate) fn apply<T: Copy>(self, image: &mut [T], shape: ImageShape) {
         let ImageShape { height, width, .. } = shape;
         if self.mirrored {
             for row in image.chunks_exact_mut(width) {
@@ -180,5 +222,35 @@ mod tests {
             let turned = (0..3).flat_map(|class| (0..count).map(move |n| turns.class(class, n)));
             assert!(turned.eq(0..3 * count), "{turns:?}");
         }
+    }
+
+    #[test]
+    fn turned_images_are_of_the_class_of_their_turn() {
+        let shape = ImageShape {
+            channels: 1,
+            height: 2,
+            width: 2,
+        };
+        let classes = ["a", "b"].map(String::from).to_vec();
+        let images = LabelledImages::new(shape, (1..=8).collect(), vec![1, 0], classes).unwrap();
+        // The second image as it is and turned by a quarter, the first in its mirror image turned by three.
+        let turned = Turns::Both.turned(&images, &[8, 9, 7]).unwrap();
+        assert_eq!(turned.labels(), [0, 1, 8 + 7]);
+        assert_eq!(turned.class_counts().len(), 2 * Turns::Both.classes());
+        assert_eq!(turned.classes()[8..10], ["b", "b, turn 1"]);
+        let pixels: Vec<&[u8]> = (0..3).map(|i| turned.image(i)).collect();
+        assert_eq!(pixels, [[5, 6, 7, 8], [6, 8, 5, 7], [4, 2, 3, 1]]);
+
+        let as_they_are = Turns::None.turned(&images, &[1]).unwrap();
+        assert_eq!(as_they_are.labels(), [0]);
+        assert_eq!(as_they_are.classes(), images.classes());
+        assert_eq!(as_they_are.image(0), [5, 6, 7, 8]);
+        let wide = ImageShape {
+            height: 1,
+            width: 4,
+            ..shape
+        };
+        let wide = LabelledImages::new(wide, vec![0; 4], vec![0], vec!["a".into()]).unwrap();
+        assert!(Turns::Quarter.turned(&wide, &[0]).is_err());
     }
 }

@@ -65,4 +65,4 @@ pub use retrieval::{Retrieval, precision_at_1, precision_at_1_against, retrieval
 pub use roc::{EqualErrorRate, Roc, RocPoint};
 pub use verdict::{Verdict, is_same};
 pub use verification::Verification;
-pub use whitening::Whitening;
+pub use whitening::{Whitening, principal_components};

@@ -75,9 +75,7 @@ impl Whitening {
             return refused("whitening to 0 components: it must be at least 1");
         }
         let mean = mean(features);
-        let centred = Mat::from_fn(features.len(), features.dimension(), |row, column| {
-            f64::from(features.row(row)[column]) - mean[column]
-        });
+        let centred = centred(features, &mean);
         let axes = principal_axes(&centred, components)?;
         let projected = &centred * &axes;
         let within = Within::new(&projected, labels)?;
@@ -209,6 +207,26 @@ impl Whitening {
     pub fn shrinkage(&self) -> f64 {
         self.shrinkage
     }
+}
+
+/// The principal components of `features` (N, D): the directions in which they vary most about their mean,
+/// (K, D) row by row, orthonormal, the one of most variance first. K is `most`, or fewer if they vary in fewer.
+///
+/// # Errors
+/// [`MetricsError::Embeddings`] if `most` is 0, a value is not finite, or the features are all equal.
+pub fn principal_components(features: &Embeddings, most: usize) -> Result<Vec<f32>, MetricsError> {
+    check_finite("features", features)?;
+    if most == 0 {
+        return refused("0 principal components: there must be at least 1");
+    }
+    let axes = principal_axes(&centred(features, &mean(features)), most)?;
+    Ok(rows(&axes.transpose().reverse_rows().to_owned()))
+}
+
+fn centred(features: &Embeddings, mean: &[f64]) -> Mat<f64> {
+    Mat::from_fn(features.len(), features.dimension(), |row, column| {
+        f64::from(features.row(row)[column]) - mean[column]
+    })
 }
 
 /// The directions in which `centred` (N, D) varies most, (D, K): orthonormal, K at most `most`.

@@ -1,6 +1,6 @@
 //! Whitened features, against values worked by hand and a covariance that is known.
 
-use metrics::{Embeddings, MetricsError, Whitening};
+use metrics::{Embeddings, MetricsError, Whitening, principal_components};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -365,6 +365,30 @@ fn means_that_do_not_differ_have_no_discriminant() {
             .unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
+}
+
+#[test]
+fn principal_components_are_the_directions_of_most_variance() {
+    // Around (10, 20): 2 along (3, 4)/5 either way, and 1 along (-4, 3)/5.
+    let along = [[6.0, 8.0], [-6.0, -8.0], [-4.0, 3.0], [4.0, -3.0]];
+    let points: Vec<f32> = along
+        .iter()
+        .flat_map(|[x, y]| [10.0 + 0.2 * x, 20.0 + 0.2 * y])
+        .collect();
+    let points = embeddings(&points, 2);
+    let found = principal_components(&points, 5).unwrap();
+    for (found, expected) in found.chunks_exact(2).zip([[0.6, 0.8], [-0.8, 0.6]]) {
+        let dot = found[0] * expected[0] + found[1] * expected[1];
+        assert!((dot.abs() - 1.0).abs() < 1e-5, "{found:?}");
+    }
+    assert_eq!(found.len(), 2 * 2);
+    assert_eq!(principal_components(&points, 1).unwrap(), found[..2]);
+    let refused = |points: &Embeddings, most| principal_components(points, most).unwrap_err();
+    assert!(refused(&points, 0).to_string().contains("at least 1"));
+    let equal = embeddings(&[1.0, 2.0, 1.0, 2.0], 2);
+    assert!(refused(&equal, 1).to_string().contains("equal"));
+    let nan = embeddings(&[1.0, f32::NAN], 2);
+    assert!(refused(&nan, 1).to_string().contains("finite"));
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub struct NetworkConfig {
     /// where it is 1.
     #[serde(default = "one")]
     pub grid: usize,
+    /// Whether the features are those of the maps of every stage of a residual network, each averaged over
+    /// the same grid, and not of the last stage's alone; absent from model files where they are not.
+    #[serde(default)]
+    pub every_stage: bool,
     /// The fully connected layers before the embedding, in order; may be empty.
     pub hidden: Vec<Hidden>,
     /// Dimensions of the embedding, a linear layer.
@@ -90,6 +94,7 @@ impl NetworkConfig {
             conv_activation: Activation::Relu,
             norm: trunk.default_norm(),
             grid: 1,
+            every_stage: false,
             hidden: trunk.default_hidden(),
             embedding,
             normalised: false,
@@ -137,6 +142,10 @@ impl NetworkConfig {
                 self.grid
             );
             return Err(ModelError::config("grid", problem));
+        }
+        if self.every_stage && self.trunk != Trunk::SmallResnet {
+            let problem = "is true: only a small-resnet has stages".into();
+            return Err(ModelError::config("every_stage", problem));
         }
         let mut sizes = vec![
             ("input".to_string(), self.input.to_vec()),

@@ -261,15 +261,16 @@ impl Network {
     }
 
     /// This network with its last maps averaged over each cell of a [grid](NetworkConfig::grid) of `grid`
-    /// cells a side, and otherwise its embeddings, but for rounding: a last layer that is fitted to the
-    /// [features](Self::features) of this one may tell where things are.
+    /// cells a side, those of [every stage](NetworkConfig::every_stage) or the last's alone, and otherwise
+    /// its embeddings, but for rounding: a last layer that is fitted to the [features](Self::features) of
+    /// this one may tell where things are, and what the later stages make nothing of.
     ///
     /// `None` where that cannot be: the network is no residual network that takes the mean of all places,
     /// or has further layers behind it, or the cells would differ in size.
     ///
     /// # Errors
     /// Whatever candle reports for the device.
-    pub fn on_grid(&self, grid: usize) -> Result<Option<Self>> {
+    pub fn on_grid(&self, grid: usize, every_stage: bool) -> Result<Option<Self>> {
         let NetworkConfig {
             trunk,
             input: [_, height, width],
@@ -279,6 +280,7 @@ impl Network {
         let fits = |side: usize| grid > 0 && (side >> stages).is_multiple_of(grid);
         let whole =
             trunk == Trunk::SmallResnet && self.config.grid == 1 && self.config.hidden.is_empty();
+        let whole = whole && !self.config.every_stage;
         if !(whole && fits(height) && fits(width)) {
             return Ok(None);
         }
@@ -290,8 +292,14 @@ impl Network {
             .unsqueeze(2)?
             .broadcast_as((dimensions, filters, cells))?
             .reshape((dimensions, filters * cells))?;
+        let others = match every_stage {
+            true => self.config.channels.iter().sum::<usize>() - filters,
+            false => 0,
+        };
+        let weight = weight.pad_with_zeros(1, others * cells, 0)?;
         let config = NetworkConfig {
             grid,
+            every_stage,
             ..self.config.clone()
         };
         self.ending(config, &weight, bias).map(Some)

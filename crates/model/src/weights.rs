@@ -174,6 +174,7 @@ fn net(config: &NetworkConfig) -> String {
     let idle = [
         r#","norm":"none""#,
         r#","grid":1"#,
+        r#","every_stage":false"#,
         r#","normalised":false"#,
     ];
     idle.iter()

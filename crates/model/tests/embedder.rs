@@ -37,6 +37,7 @@ fn configs() -> Vec<NetworkConfig> {
         NetworkConfig {
             norm: Norm::Group,
             grid: 2,
+            every_stage: true,
             normalised: true,
             ..resnet.clone()
         },

@@ -45,7 +45,11 @@ fn configs() -> Vec<NetworkConfig> {
         grid: 2,
         ..resnet()
     };
-    let plain = lenets().into_iter().chain([resnet(), grid]);
+    let every_stage = NetworkConfig {
+        every_stage: true,
+        ..grid.clone()
+    };
+    let plain = lenets().into_iter().chain([resnet(), grid, every_stage]);
     plain.chain(normed()).collect()
 }
 
@@ -477,6 +481,7 @@ fn a_configuration_that_is_no_network_is_refused_by_field() {
         (NetworkConfig { norm: Norm::Group, channels: vec![32, 6], input: [1, 16, 16], ..relu() }, "norm is group: 6 channels"),
         (NetworkConfig { input: [1, 15, 28], ..conv4() }, "input is 15×28: 4 blocks, each with a 2×2 pool, need at least 16×16"),
         (NetworkConfig { grid: 2, ..conv4() }, "grid is 2: only the maps of a small-resnet"),
+        (NetworkConfig { every_stage: true, ..conv4() }, "every_stage is true: only a small-resnet"),
         (NetworkConfig { grid: 4, ..resnet() }, "grid is 4; the last maps of 28×28 allow 1 to 3"),
         (NetworkConfig { channels: vec![64; 9], ..conv4() }, "channels has 9 blocks; conv4 has 1 to 8"),
         (NetworkConfig { channels: vec![], ..conv4() }, "channels has 0 blocks; conv4 has 1 to 8"),
@@ -625,7 +630,7 @@ fn a_grid_whose_cells_are_alike_changes_no_embedding() {
     };
     let images = Tensor::from_vec(images, (2, 1, 16, 16), CPU).unwrap();
     for grid in [1, 2, 4] {
-        let wide = net.on_grid(grid).unwrap().unwrap();
+        let wide = net.on_grid(grid, false).unwrap().unwrap();
         assert_eq!(
             wide.features(&images).unwrap().dims(),
             [2, 12 * grid * grid]
@@ -636,16 +641,16 @@ fn a_grid_whose_cells_are_alike_changes_no_embedding() {
         assert!(worst.to_scalar::<f64>().unwrap() < 1e-12, "{grid}");
     }
     // A cell of its own for each place: the features differ, as the places do.
-    let wide = net.on_grid(4).unwrap().unwrap();
+    let wide = net.on_grid(4, false).unwrap().unwrap();
     let features = wide.features(&images).unwrap().to_vec2::<f64>().unwrap();
     let mut maps = features[0].chunks_exact(4 * 4);
     assert!(maps.any(|cells| cells[0] != cells[1]));
 
-    assert!(net.on_grid(3).unwrap().is_none(), "4 places a side");
-    assert!(net.on_grid(0).unwrap().is_none());
+    assert!(net.on_grid(3, false).unwrap().is_none(), "4 places a side");
+    assert!(net.on_grid(0, false).unwrap().is_none());
     let hidden = with_random_biases(NetworkConfig {
         hidden: resnet().hidden,
         ..config
     });
-    assert!(hidden.on_grid(2).unwrap().is_none());
+    assert!(hidden.on_grid(2, false).unwrap().is_none());
 }

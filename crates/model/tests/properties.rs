@@ -17,6 +17,7 @@ fn stored() -> Vec<u8> {
         conv_activation: Activation::Relu,
         norm: Norm::None,
         grid: 1,
+        every_stage: false,
         hidden: Vec::new(),
         embedding: 1,
         normalised: false,

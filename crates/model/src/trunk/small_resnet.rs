@@ -11,11 +11,13 @@ use crate::layers::{Conv, ONE, ZERO, xavier};
 use crate::{Activation, ModelError, Norm};
 
 /// A small residual network: stages, then the mean over each cell of a grid of G×G. Images (N, C, H, W) to
-/// features (N, O·G·G), with O the filters of the last stage. With G = 1, the mean over all places.
+/// features (N, O·G·G), with O the filters of the last stage, or of all of them, the first one's features
+/// first. With G = 1, the mean over all places.
 #[derive(Clone, Debug)]
 pub struct SmallResnet {
     stages: Vec<Stage>,
     grid: usize,
+    every_stage: bool,
 }
 
 /// A 3×3 convolution with a 2×2 max-pool, then a residual block, `activation(x +
@@ -45,7 +47,7 @@ impl SmallResnet {
         filters: &[usize],
         norm: Norm,
         activation: Activation,
-        grid: usize,
+        (grid, every_stage): (usize, bool),
         vb: VarBuilder,
     ) -> Result<Self> {
         let mut stages = Vec::new();
@@ -70,7 +72,11 @@ impl SmallResnet {
             });
             channels = filters;
         }
-        Ok(Self { stages, grid })
+        Ok(Self {
+            stages,
+            grid,
+            every_stage,
+        })
     }
 }
 
@@ -100,14 +106,23 @@ impl Module for SmallResnet {
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
         // The layers want channels last.
         let mut x = images.permute((0, 2, 3, 1))?;
-        for stage in &self.stages {
+        let mut features = Vec::new();
+        for (number, stage) in (1..).zip(&self.stages) {
             x = stage.forward(&x)?;
+            if self.every_stage || number == self.stages.len() {
+                features.push(averages(&x, self.grid)?);
+            }
         }
-        if self.grid == 1 {
-            return x.mean((1, 2));
-        }
-        // Flattened as (O, G, G), so that PyTorch's `flatten(1)` fits the same weights.
-        means(&x, self.grid)?.transpose(1, 2)?.flatten_from(1)
+        Tensor::cat(&features, 1)
+    }
+}
+
+/// Maps (N, H, W, O) to features (N, O·G·G): flattened as (O, G, G), so that PyTorch's `flatten(1)` fits the
+/// same weights.
+fn averages(x: &Tensor, grid: usize) -> Result<Tensor> {
+    match grid {
+        1 => x.mean((1, 2)),
+        _ => means(x, grid)?.transpose(1, 2)?.flatten_from(1),
     }
 }
 
@@ -153,8 +168,13 @@ pub(super) const DEFINITION: Definition = Definition {
             return Err(ModelError::config("grid", problem));
         }
         let (norm, activation) = (config.norm, config.conv_activation);
-        let trunk = SmallResnet::new(channels, filters, norm, activation, grid, vb)?;
-        Ok((Arc::new(trunk), filters[filters.len() - 1] * grid * grid))
+        let seen = (grid, config.every_stage);
+        let trunk = SmallResnet::new(channels, filters, norm, activation, seen, vb)?;
+        let seen: usize = match config.every_stage {
+            true => filters.iter().sum(),
+            false => filters[filters.len() - 1],
+        };
+        Ok((Arc::new(trunk), seen * grid * grid))
     },
 };
 

@@ -5,8 +5,8 @@
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use data::{LabelledImages, Purpose, Turns, stream};
-use metrics::{Embeddings, MetricsError, Whitening};
+use data::{LabelledImages, Purpose, stream};
+use metrics::{Embeddings, MetricsError, Whitening, principal_components};
 use model::Network;
 use rand::seq::SliceRandom;
 use verifier::image_features;
@@ -28,7 +28,7 @@ const COMPONENTS: usize = 2048;
 /// classes never seen, of 0.03, 0.1, 0.3 and 0.6, on characters, emoji and faces; that of Ledoit and Wolf,
 /// 0.01 to 0.07 there, is too small.
 const SHRINKAGE: f64 = 0.3;
-/// Cells a side of the grid over which a head may see the last maps of a residual network.
+/// Cells a side of the grid over which a head may see the maps of a residual network.
 const GRID: usize = 4;
 
 impl Fit {
@@ -39,11 +39,10 @@ impl Fit {
         let choice = self.config.training.head;
         let tried = match choice {
             HeadChoice::Auto if self.dataset.new_validation_classes => {
-                // Few, so that chance has little to choose from: the whitenings lose to these, and a grid to
-                // the mean on drawings, whose strokes lie elsewhere each time.
-                match self.config.data.turns {
-                    Turns::None => vec![Head::Lda, Head::GridLda],
-                    _ => vec![Head::Lda],
+                // One, so that chance has nothing to choose from: the others lose to it.
+                match trained.on_grid(GRID, true)? {
+                    Some(_) => vec![Head::StageLda],
+                    None => vec![Head::Lda],
                 }
             }
             HeadChoice::Auto | HeadChoice::None => return Ok((trained, None)),
@@ -51,6 +50,7 @@ impl Fit {
             HeadChoice::WhitenedFeatures => vec![Head::WhitenedFeatures],
             HeadChoice::Lda => vec![Head::Lda],
             HeadChoice::GridLda => vec![Head::GridLda],
+            HeadChoice::StageLda => vec![Head::StageLda],
         };
         let judged = |head, net: &Network| {
             Candidate::new(head, net, &self.config, &self.dataset, &self.pairs)
@@ -89,7 +89,8 @@ impl Fit {
         let trained = self.trainer.net().clone();
         let seen = match head {
             Head::None => return Ok(trained),
-            Head::GridLda => trained.on_grid(GRID)?,
+            Head::GridLda => trained.on_grid(GRID, false)?,
+            Head::StageLda => trained.on_grid(GRID, true)?,
             Head::Whitening | Head::WhitenedFeatures | Head::Lda => Some(trained),
         };
         let seen = seen.ok_or_else(|| {
@@ -116,7 +117,9 @@ impl Features {
     fn new(net: Network, fit: &Fit) -> Result<Self> {
         let width = net.last_layer().0.dims()[1];
         let most = (MOST_VALUES / width).clamp(LEAST_IMAGES, MOST_IMAGES);
-        let images = evenly(&fit.images, most, fit.config.seed);
+        let turns = fit.config.data.turns;
+        let chosen = evenly(&fit.images, turns.classes(), most, fit.config.seed);
+        let images = turns.turned(&fit.images, &chosen)?;
         Ok(Self {
             values: image_features(&net, &images, &fit.config.transform.evaluation())?,
             net,
@@ -131,13 +134,54 @@ impl Features {
             Head::None => return Ok(self.net.clone()),
             Head::Whitening => Whitening::fit(&self.embeddings()?, &self.labels, dimensions)?,
             Head::WhitenedFeatures => Whitening::fit(&self.values, &self.labels, dimensions)?,
-            Head::Lda | Head::GridLda => {
-                let (values, labels) = (&self.values, &self.labels);
-                let whitening = Whitening::with_shrinkage(values, labels, COMPONENTS, SHRINKAGE)?;
-                whitening.discriminant(&self.values, &self.labels, dimensions)?
-            }
+            Head::Lda | Head::GridLda => self.discriminant()?,
+            Head::StageLda => return self.joined(&self.discriminant()?),
         };
         self.folded(head, &map)
+    }
+
+    fn discriminant(&self) -> Result<Whitening> {
+        let (values, labels) = (&self.values, &self.labels);
+        let whitening = Whitening::with_shrinkage(values, labels, COMPONENTS, SHRINKAGE)?;
+        Ok(whitening.discriminant(values, labels, self.net.config().embedding)?)
+    }
+
+    /// The network with its own embedding and that of `map` side by side, scaled to vary alike, and of both
+    /// together the principal components, as many as the embedding has dimensions: distances are the root
+    /// of the sum of squares of both.
+    fn joined(&self, map: &Whitening) -> Result<Network> {
+        let (own, (matrix, mean)) = (self.last_layer()?, tensors(map)?);
+        let offset = matrix.matmul(&mean)?.flatten_all()?.neg()?;
+        let values = self.wide_values()?;
+        let (mut weights, mut biases, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+        for (weight, bias) in [own, (matrix, offset)] {
+            let output = values.matmul(&weight.t()?)?.broadcast_add(&bias)?;
+            let mean = output.mean_keepdim(0)?;
+            let centred = output.broadcast_sub(&mean)?;
+            let spread = centred
+                .sqr()?
+                .sum(1)?
+                .mean_all()?
+                .to_scalar::<f64>()?
+                .sqrt();
+            if spread == 0.0 {
+                let problem = "all embeddings of the training images are equal";
+                return Err(MetricsError::Embeddings(problem.into()).into());
+            }
+            weights.push((weight / spread)?);
+            biases.push(((bias - mean.flatten_all()?)? / spread)?);
+            outputs.push((centred / spread)?);
+        }
+        let (weight, bias) = (Tensor::cat(&weights, 0)?, Tensor::cat(&biases, 0)?);
+        let outputs = embeddings(&Tensor::cat(&outputs, 1)?)?;
+        let most = self.net.config().embedding;
+        let axes = principal_components(&outputs, most)?;
+        let both = outputs.dimension();
+        let axes = Tensor::from_slice(&axes, (axes.len() / both, both), &Device::Cpu)?;
+        let axes = axes.to_dtype(DType::F64)?;
+        let weight = axes.matmul(&weight)?;
+        let bias = axes.matmul(&bias.unsqueeze(1)?)?.flatten_all()?;
+        Ok(self.net.with_last_layer(&weight, &bias, false)?)
     }
 
     /// The last layer of the network, in f64 on the CPU.
@@ -150,24 +194,29 @@ impl Features {
     /// The embeddings of the images before they are normalised, (N, D).
     fn embeddings(&self) -> Result<Embeddings> {
         let (weight, bias) = self.last_layer()?;
+        embeddings(
+            &self
+                .wide_values()?
+                .matmul(&weight.t()?)?
+                .broadcast_add(&bias)?,
+        )
+    }
+
+    /// The features in f64, (N, F).
+    fn wide_values(&self) -> Result<Tensor> {
         let shape = (self.values.len(), self.values.dimension());
-        let features = Tensor::from_slice(self.values.values(), shape, &Device::Cpu)?;
-        let embeddings = features.to_dtype(DType::F64)?.matmul(&weight.t()?)?;
-        let embeddings = embeddings.broadcast_add(&bias)?.to_dtype(DType::F32)?;
-        let dimensions = embeddings.dim(1)?;
-        let values = embeddings.flatten_all()?.to_vec1()?;
-        Ok(Embeddings::new(values, dimensions)?)
+        let values = Tensor::from_slice(self.values.values(), shape, &Device::Cpu)?;
+        Ok(values.to_dtype(DType::F64)?)
     }
 
     /// The network with `map`, of its embeddings or of its features, in its last layer: of weight L and
     /// bias b become W·L and W·(b − mean), or of features, for which L is the identity, W and −W·mean.
     fn folded(&self, head: Head, map: &Whitening) -> Result<Network> {
-        let shape = (map.components(), map.mean().len());
-        let matrix = Tensor::from_slice(map.matrix(), shape, &Device::Cpu)?;
-        let mean = Tensor::from_slice(map.mean(), (shape.1, 1), &Device::Cpu)?;
-        let (matrix, mean) = (matrix.to_dtype(DType::F64)?, mean.to_dtype(DType::F64)?);
+        let (matrix, mean) = tensors(map)?;
         let (weight, centred) = match head {
-            Head::WhitenedFeatures | Head::Lda | Head::GridLda => (matrix.clone(), mean.neg()?),
+            Head::WhitenedFeatures | Head::Lda | Head::GridLda | Head::StageLda => {
+                (matrix.clone(), mean.neg()?)
+            }
             Head::None | Head::Whitening => {
                 let (weight, bias) = self.last_layer()?;
                 (matrix.matmul(&weight)?, (bias.unsqueeze(1)? - mean)?)
@@ -178,27 +227,43 @@ impl Features {
     }
 }
 
-/// `most` of the images at most, as many of each class as can be: two more of each in turn, since one
-/// alone says nothing of what varies within a class.
-fn evenly(images: &LabelledImages, most: usize, seed: u64) -> LabelledImages {
+/// The matrix (K, D) and the mean (D, 1) of a map, in f64.
+fn tensors(map: &Whitening) -> Result<(Tensor, Tensor)> {
+    let shape = (map.components(), map.mean().len());
+    let matrix = Tensor::from_slice(map.matrix(), shape, &Device::Cpu)?;
+    let mean = Tensor::from_slice(map.mean(), (shape.1, 1), &Device::Cpu)?;
+    Ok((matrix.to_dtype(DType::F64)?, mean.to_dtype(DType::F64)?))
+}
+
+/// The rows of `values` (N, D).
+fn embeddings(values: &Tensor) -> Result<Embeddings> {
+    let dimensions = values.dim(1)?;
+    let values = values.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    Ok(Embeddings::new(values, dimensions)?)
+}
+
+/// `most` of the images at most, each in as many `turns` as make classes of their own, as [`Turns::turned`]
+/// numbers them; as many of each class as can be: two more of each at a time, since one alone says nothing
+/// of what varies within a class.
+fn evenly(images: &LabelledImages, turns: usize, most: usize, seed: u64) -> Vec<usize> {
     let labels = images.labels();
-    let mut order: Vec<usize> = (0..images.len()).collect();
+    let mut order: Vec<usize> = (0..images.len() * turns).collect();
     order.shuffle(&mut stream(seed, Purpose::HeadImages, 0));
-    let mut drawn = vec![0; images.classes().len()];
-    let mut turns: Vec<(usize, u32, usize)> = order
+    let mut drawn = vec![0; images.classes().len() * turns];
+    let mut rounds: Vec<(usize, usize, usize)> = order
         .into_iter()
-        .map(|image| {
-            let label = labels[image];
-            let before = &mut drawn[label as usize];
+        .map(|one| {
+            let class = labels[one / turns] as usize * turns + one % turns;
+            let before = &mut drawn[class];
             *before += 1;
-            ((*before - 1) / 2, label, image)
+            ((*before - 1) / 2, class, one)
         })
         .collect();
-    turns.sort_unstable();
-    let chosen = turns.iter().take(most).map(|(_, _, image)| *image);
+    rounds.sort_unstable();
+    let chosen = rounds.iter().take(most).map(|(_, _, one)| *one);
     let mut chosen: Vec<usize> = chosen.collect();
     chosen.sort_unstable();
-    images.select(&chosen)
+    chosen
 }
 
 #[cfg(test)]
@@ -233,12 +298,17 @@ mod tests {
             })
             .collect();
         let images = labelled(&labels, 5);
-        let counts = |most| evenly(&images, most, 1).class_counts();
+        let drawn = |most, seed| images.select(&evenly(&images, 1, most, seed));
+        let counts = |most| drawn(most, 1).class_counts();
         assert_eq!(counts(97), [60, 30, 6, 1, 0]);
         assert_eq!(counts(27), [10, 10, 6, 1, 0]);
         // Two at a time, since one says nothing of its class.
         assert_eq!(counts(4), [2, 2, 0, 0, 0]);
-        let pixels = |seed| evenly(&images, 27, seed).pixels().to_vec();
+        // Each turn of an image is another of as many classes.
+        let turned = evenly(&images, 4, 7 * 4, 1);
+        let drawn_of = |turn| turned.iter().filter(|one| *one % 4 == turn).count();
+        assert_eq!([0, 1, 2, 3].map(drawn_of), [7, 7, 7, 7]);
+        let pixels = |seed| drawn(27, seed).pixels().to_vec();
         assert_eq!(pixels(1), pixels(1));
         assert_ne!(pixels(1), pixels(2));
         assert!(pixels(1).is_sorted(), "they stay in their order");
@@ -250,7 +320,7 @@ mod tests {
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
-    /// What a network sees of 40 images of 5 classes, whose means lie apart.
+    /// What a network of four dimensions sees of 40 images of 5 classes, whose means lie apart.
     fn features(rng: &mut ChaCha8Rng, normalised: bool) -> Features {
         let config = NetworkConfig {
             input: [1, 16, 16],
@@ -330,6 +400,45 @@ mod tests {
                 let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 assert!(worst < 1e-12, "{head:?}: {worst:e}");
             }
+        }
+    }
+
+    #[test]
+    fn joined_embeddings_add_up_to_the_squares_of_both_distances() {
+        let rng = &mut ChaCha8Rng::seed_from_u64(7);
+        let mut seen = features(rng, false);
+        // Four more dimensions that say nothing, to hold those of the discriminant analysis of five classes.
+        let (weight, bias) = seen.last_layer().unwrap();
+        let weight = weight.pad_with_zeros(0, 0, 4).unwrap();
+        let bias = bias.pad_with_zeros(0, 0, 4).unwrap();
+        seen.net = seen.net.with_last_layer(&weight, &bias, false).unwrap();
+        let map = seen.discriminant().unwrap();
+        assert_eq!(map.components(), 4);
+
+        let own = seen.embeddings().unwrap();
+        let other = map.apply(&seen.values).unwrap();
+        let net = seen.joined(&map).unwrap();
+        assert!(!net.config().normalised && net.config().embedding == 8);
+        seen.net = net;
+        let joined = seen.embeddings().unwrap();
+        let square = |of: &Embeddings, a: usize, b: usize| -> f64 {
+            let pairs = of.row(a).iter().zip(of.row(b));
+            pairs.map(|(x, y)| f64::from(x - y).powi(2)).sum()
+        };
+        // The mean square distance from the mean is half that of two images, one drawn after the other.
+        let images = own.len();
+        let spread = |of: &Embeddings| {
+            let all = (0..images * images).map(|pair| square(of, pair / images, pair % images));
+            all.sum::<f64>() / (2 * images * images) as f64
+        };
+        let (of_own, of_other) = (spread(&own), spread(&other));
+        for (a, b) in [(0, 1), (0, 9), (17, 39), (20, 21)] {
+            let expected = square(&own, a, b) / of_own + square(&other, a, b) / of_other;
+            let found = square(&joined, a, b);
+            assert!(
+                (found - expected).abs() < 1e-4 * expected,
+                "{found}, {expected}"
+            );
         }
     }
 

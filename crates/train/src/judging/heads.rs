@@ -26,6 +26,8 @@ pub enum Head {
     Lda,
     /// The same of the last maps of a residual network, cell by cell of a grid: it sees where things are.
     GridLda,
+    /// The network's own embedding, joined by the same of the maps of every stage.
+    StageLda,
 }
 
 /// The head that a network was given, and what it was chosen by.
@@ -57,6 +59,7 @@ impl Head {
             Self::WhitenedFeatures => "whitened-features",
             Self::Lda => "lda",
             Self::GridLda => "grid-lda",
+            Self::StageLda => "stage-lda",
         }
     }
 }

@@ -67,6 +67,8 @@ pub enum HeadChoice {
     Lda,
     /// The same of the last maps of a residual network, cell by cell of a grid.
     GridLda,
+    /// The embedding as trained, joined by the same of the maps of every stage.
+    StageLda,
 }
 
 /// Where the classes of a batch come from.

@@ -78,8 +78,9 @@ settings! {
         /// Last layer of the network, fitted to the training images once training is over: `none` (as
         /// trained), `whitening` (of the embeddings), `whitened-features` (of what the last layer
         /// sees), `lda` (linear discriminant analysis of that), `grid-lda` (the same of the last maps of
-        /// a residual network, cell by cell of a grid), or `auto` (the best on the validation
-        /// images where their classes are new to the network, otherwise none)
+        /// a residual network, cell by cell of a grid), `stage-lda` (the embedding as trained, joined by
+        /// the same of the maps of every stage), or `auto` (the best on the validation images where
+        /// their classes are new to the network, otherwise none)
         head: HeadChoice ["--head KIND";] = HeadChoice::None, Pictures = HeadChoice::Auto;
         /// Train a second time, from the start and for as many steps as were best, on the validation images
         /// too, once these have chosen steps, head and threshold; where their classes are new to the

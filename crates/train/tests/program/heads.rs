@@ -95,11 +95,16 @@ fn a_head_over_a_grid_is_part_of_the_model_and_needs_maps_that_it_divides() {
     let scratch = Scratch::new();
     pictures(&scratch);
     let resnet = "--trunk small-resnet --set net.channels=[4,8] --set net.hidden=[]";
-    let grid = run(&scratch, "grid", &format!("{resnet} --head grid-lda"));
-    assert_eq!(grid["head"]["chosen"], "grid-lda");
-    let again = scratch.succeeds("evaluate grid --json").stdout;
-    let again: Value = serde_json::from_str(&again).unwrap();
-    close(&again["verification"]["auc"], &grid["verification"]["auc"]);
+    for head in ["grid-lda", "stage-lda"] {
+        let summary = run(&scratch, head, &format!("{resnet} --head {head}"));
+        assert_eq!(summary["head"]["chosen"], head);
+        let again = scratch.succeeds(&format!("evaluate {head} --json")).stdout;
+        let again: Value = serde_json::from_str(&again).unwrap();
+        close(
+            &again["verification"]["auc"],
+            &summary["verification"]["auc"],
+        );
+    }
     // LeNet has no such maps.
     let lenet = run(&scratch, "lenet", "--head grid-lda");
     assert_eq!(lenet["head"]["chosen"], "none");

@@ -41,6 +41,7 @@ mod error;
 mod error_rate;
 mod few_shot;
 mod fixed_trials;
+mod narrow;
 mod nearest;
 mod operating_point;
 mod query_errors;

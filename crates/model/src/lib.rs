@@ -9,7 +9,8 @@
 //! * [`layers`] has what they are made of: convolution, activation and max-pool in one op
 //!   ([`layers::conv_pool`]), a convolution that keeps the size, a group normalisation, a fully connected
 //!   layer.
-//! * [`weights`] stores a network, and what is needed to use it, in one safetensors file.
+//! * [`weights`] stores a network, and what is needed to use it, in one safetensors file; [`onnx`] writes
+//!   it for other programs.
 //!
 //! A LeNet in a candle program, trained by candle's own optimiser:
 //!
@@ -46,6 +47,7 @@ mod embedder;
 mod error;
 pub mod layers;
 mod network;
+pub mod onnx;
 mod parameter;
 mod trunk;
 pub mod weights;

@@ -8,6 +8,7 @@ use rand::RngCore;
 use crate::embedder::Embedder;
 use crate::layers::Linear;
 use crate::layers::inference::Prepare;
+use crate::onnx::{Export, Graph, Value, divided_by_length};
 use crate::parameter::plan;
 use crate::trunk::TrunkModule;
 use crate::{Activation, ModelError, NetworkConfig, Parameter, Result, Trunk};
@@ -92,6 +93,18 @@ impl Prepare for EmbeddingNet {
     fn prepare(&mut self) -> candle_core::Result<()> {
         self.trunk = self.trunk.prepared()?;
         self.head.iter_mut().try_for_each(Prepare::prepare)
+    }
+}
+
+impl Export for EmbeddingNet {
+    fn export(&self, graph: &mut Graph, images: Value) -> candle_core::Result<Value> {
+        let features = self.trunk.export(graph, images)?;
+        let mut head = self.head.iter();
+        let embeddings = head.try_fold(features, |x, layer| layer.export(graph, x))?;
+        Ok(match self.normalised {
+            true => divided_by_length(graph, &embeddings),
+            false => embeddings,
+        })
     }
 }
 

@@ -38,6 +38,9 @@ use crate::{ModelError, Network, NetworkConfig, Parameter, Result, Trunk};
 
 const FORMAT_VERSION: &str = "2.0";
 
+/// What files say they were written by.
+pub(crate) const PRODUCER: &str = "siamese network in Rust, on candle";
+
 /// How an image's bytes become the network's input: (byte · scale − mean) / std.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,12 +113,12 @@ impl ModelFile {
         Ok(())
     }
 
-    fn to_header(&self) -> BTreeMap<&'static str, String> {
+    pub(crate) fn to_header(&self) -> BTreeMap<&'static str, String> {
         let c = &self.config;
         let mut header = BTreeMap::from([
             ("format", "pt".to_string()),
             ("format_version", FORMAT_VERSION.into()),
-            ("producer", "siamese network in Rust, on candle".into()),
+            ("producer", PRODUCER.into()),
             ("version", self.version.clone()),
             ("net", net(c)),
             ("input", json(&c.input)),

@@ -1,6 +1,8 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::onnx::{Export, Graph, Value};
+
 /// What follows a layer's sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,5 +26,14 @@ impl Activation {
             Self::Linear => Ok(x.clone()),
             Self::Relu => x * x.gt(0f64)?.to_dtype(x.dtype())?,
         }
+    }
+}
+
+impl Export for Activation {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        Ok(match self {
+            Self::Linear => x,
+            Self::Relu => graph.elementwise("Relu", &x, &[]),
+        })
     }
 }

@@ -23,6 +23,7 @@ use super::cpu_op::{Layer, add_to, apply, finish, of_bias, of_sums};
 use super::inference::{Convolution, Prepare, Prepared, prepared};
 use super::matrix::Matrix;
 use super::{Activation, ZERO};
+use crate::onnx::{Export, Graph, Value, convolution};
 use winograd::turned;
 pub(crate) use winograd::{Five, Matrices, Side, Three, Winograd};
 
@@ -74,6 +75,14 @@ impl Prepare for Conv {
             Convolution::new(Arch::new(), weight, bias, padding, false, activation)
         );
         Ok(())
+    }
+}
+
+impl Export for Conv {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let padding = self.weight.dim(2)? / 2;
+        let sums = convolution(graph, &x, [&self.weight, &self.bias], padding)?;
+        self.activation.export(graph, sums)
     }
 }
 

@@ -33,6 +33,7 @@ use pulp::Arch;
 use super::cpu_op::apply;
 use super::inference::{Convolution, Prepare, Prepared, prepared};
 use super::{Activation, ZERO, xavier};
+use crate::onnx::{Export, Graph, Value, convolution, ints};
 use crate::{ModelError, Result};
 pub use composed::conv_pool_composed;
 pub(crate) use cpu::Buffered;
@@ -105,6 +106,17 @@ impl Module for ConvPool {
             self.padding,
             self.activation,
         )?)
+    }
+}
+
+impl Export for ConvPool {
+    fn export(&self, graph: &mut Graph, x: Value) -> candle_core::Result<Value> {
+        let sums = convolution(graph, &x, [&self.weight, &self.bias], self.padding)?;
+        // Before the pool, which it commutes with: runtimes compute a convolution and its ReLU as one.
+        let x = self.activation.export(graph, sums)?;
+        let attributes = vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])];
+        let dims = [x.dims[0], x.dims[1] / 2, x.dims[2] / 2];
+        Ok(graph.add("MaxPool", &[&x.name], attributes, &dims))
     }
 }
 

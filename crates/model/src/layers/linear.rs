@@ -14,6 +14,7 @@ use super::cpu_op::{Layer, apply, finish, of_bias, of_sums};
 use super::inference::{Dense, Prepare, Prepared, prepared};
 use super::matrix::Matrix;
 use super::{Activation, ZERO, xavier};
+use crate::onnx::{Export, Graph, Value, int};
 
 /// A fully connected layer and its activation: (N, inputs) to (N, outputs).
 #[derive(Clone, Debug)]
@@ -82,6 +83,19 @@ impl Module for Linear {
             activation,
         };
         apply(op, x, weight, bias)
+    }
+}
+
+impl Export for Linear {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let Self { weight, bias, .. } = self;
+        let names = [
+            graph.tensor(weight, weight.dims())?,
+            graph.tensor(bias, bias.dims())?,
+        ];
+        let inputs = [&*x.name, &names[0], &names[1]];
+        let sums = graph.add("Gemm", &inputs, vec![int("transB", 1)], bias.dims());
+        self.activation.export(graph, sums)
     }
 }
 

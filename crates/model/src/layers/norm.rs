@@ -13,7 +13,7 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{Result, Shape, Tensor, bail};
+use candle_core::{DType, Result, Shape, Tensor, bail};
 use candle_nn::{GroupNorm as Stock, Init, Module, VarBuilder};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use super::conv_pool::Buffered;
 use super::cpu_op::{Layer, add_to, apply};
 use super::{Activation, ZERO};
+use crate::onnx::{Export, Graph, Value, float};
 
 /// Keeps a group whose values are all the same from a division by 0; PyTorch's default.
 const EPSILON: f64 = 1e-5;
@@ -125,6 +126,27 @@ impl GroupNorm {
         let norm = Stock::new(weight.clone(), bias.clone(), channels, self.groups, EPSILON)?;
         let normalised = norm.forward(&x.permute((0, 3, 1, 2))?.contiguous()?)?;
         self.activation.forward(&normalised.permute((0, 2, 3, 1))?)
+    }
+}
+
+impl Export for GroupNorm {
+    /// Each group as a channel of an instance normalisation, then gain and bias of each channel.
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let (groups, channels) = (self.groups, x.dims[0]);
+        let device = self.weight.device();
+        let one = graph.tensor(&Tensor::ones(groups, DType::F32, device)?, &[groups])?;
+        let zero = graph.tensor(&Tensor::zeros(groups, DType::F32, device)?, &[groups])?;
+        let of_group = x.dims.iter().product::<usize>() / groups;
+        let grouped = graph.reshape(&x, &[groups, of_group]);
+        let inputs = [&*grouped.name, &one, &zero];
+        let epsilon = vec![float("epsilon", EPSILON as f32)];
+        let normalised = graph.add("InstanceNormalization", &inputs, epsilon, &grouped.dims);
+        let mut x = graph.reshape(&normalised, &x.dims);
+        for (operator, values) in [("Mul", &self.weight), ("Add", &self.bias)] {
+            let values = graph.tensor(values, &[channels, 1, 1])?;
+            x = graph.elementwise(operator, &x, &[&values]);
+        }
+        self.activation.export(graph, x)
     }
 }
 

@@ -6,6 +6,7 @@ use candle_nn::{Module, VarBuilder};
 use super::Definition;
 use super::halving::{Halving, Halvings};
 use crate::layers::inference::Prepare;
+use crate::onnx::{Export, Graph, Value};
 use crate::{Activation, Norm};
 
 /// The trunk of the networks that learn from few images (Vinyals et al. 2016, Snell et al. 2017): blocks
@@ -43,6 +44,14 @@ impl Conv4 {
 impl Prepare for Conv4 {
     fn prepare(&mut self) -> Result<()> {
         self.blocks.iter_mut().try_for_each(Prepare::prepare)
+    }
+}
+
+impl Export for Conv4 {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let mut blocks = self.blocks.iter();
+        let x = blocks.try_fold(x, |x, block| block.export(graph, x))?;
+        Ok(graph.flatten(&x))
     }
 }
 

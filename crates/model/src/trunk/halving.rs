@@ -6,6 +6,7 @@ use candle_nn::{Module, VarBuilder};
 use super::norm::Normed;
 use crate::layers::inference::Prepare;
 use crate::layers::{ConvPool, ONE};
+use crate::onnx::{Export, Graph, Value};
 use crate::{Activation, ModelError, NetworkConfig, Norm};
 
 /// Side of the kernels.
@@ -35,6 +36,12 @@ impl Halving {
 impl Prepare for Halving {
     fn prepare(&mut self) -> Result<()> {
         self.0.prepare()
+    }
+}
+
+impl Export for Halving {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        self.0.export(graph, x)
     }
 }
 

@@ -7,6 +7,7 @@ use super::Definition;
 use super::norm::Normed;
 use crate::layers::inference::Prepare;
 use crate::layers::{ConvPool, ONE};
+use crate::onnx::{Export, Graph, Value};
 use crate::{Activation, ModelError, Norm};
 
 /// Side of the kernels.
@@ -51,6 +52,14 @@ impl Prepare for LeNet {
     fn prepare(&mut self) -> Result<()> {
         self.conv1.prepare()?;
         self.conv2.prepare()
+    }
+}
+
+impl Export for LeNet {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let x = self.conv1.export(graph, x)?;
+        let x = self.conv2.export(graph, x)?;
+        Ok(graph.flatten(&x))
     }
 }
 

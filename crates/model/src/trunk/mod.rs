@@ -15,6 +15,7 @@ use candle_nn::{Module, VarBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::inference::Prepare;
+use crate::onnx::Export;
 use crate::{Activation, Hidden, NetworkConfig, Result};
 
 pub use conv4::Conv4;
@@ -39,12 +40,12 @@ pub enum Trunk {
 }
 
 /// A trunk: images (N, C, H, W) to features (N, F).
-pub(crate) trait TrunkModule: Module + Debug + Send + Sync {
+pub(crate) trait TrunkModule: Module + Export + Debug + Send + Sync {
     /// The same, [laid out for inference](Prepare).
     fn prepared(&self) -> candle_core::Result<Arc<dyn TrunkModule>>;
 }
 
-impl<M: Module + Prepare + Clone + Debug + Send + Sync + 'static> TrunkModule for M {
+impl<M: Module + Prepare + Export + Clone + Debug + Send + Sync + 'static> TrunkModule for M {
     fn prepared(&self) -> candle_core::Result<Arc<dyn TrunkModule>> {
         let mut prepared = self.clone();
         prepared.prepare()?;

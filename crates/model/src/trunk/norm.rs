@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::layers::GroupNorm;
 use crate::layers::inference::Prepare;
+use crate::onnx::{Export, Graph, Value};
 use crate::{Activation, ModelError};
 
 /// Groups of channels, where their number divides the channels.
@@ -88,6 +89,16 @@ impl<L: Prepare> Prepare for Normed<L> {
     /// The normalisation is each image's own anyway.
     fn prepare(&mut self) -> Result<()> {
         self.conv.prepare()
+    }
+}
+
+impl<L: Export> Export for Normed<L> {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let x = self.conv.export(graph, x)?;
+        match &self.norm {
+            Some(norm) => norm.export(graph, x),
+            None => Ok(x),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use candle_nn::Module;
 use super::Definition;
 use crate::Norm;
 use crate::layers::inference::Prepare;
+use crate::onnx::{Export, Graph, Value};
 
 /// Takes the features that a pretrained encoder has made, (N, F, 1, 1), as they are: (N, F).
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,12 @@ struct Features;
 impl Prepare for Features {
     fn prepare(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl Export for Features {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        Ok(graph.flatten(&x))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::{Module, VarBuilder};
 
 use super::Definition;
@@ -8,6 +8,7 @@ use super::halving::{Halving, Halvings, KERNEL};
 use super::norm::Normed;
 use crate::layers::inference::Prepare;
 use crate::layers::{Conv, ONE, ZERO, xavier};
+use crate::onnx::{Export, Graph, Value};
 use crate::{Activation, ModelError, Norm};
 
 /// A small residual network: stages, then the mean over each cell of a grid of G×G. Images (N, C, H, W) to
@@ -126,20 +127,73 @@ fn averages(x: &Tensor, grid: usize) -> Result<Tensor> {
     }
 }
 
+impl Export for Stage {
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let skip = self.conv.export(graph, x)?;
+        let residual = self.residual1.export(graph, skip.clone())?;
+        let residual = self.residual2.export(graph, residual)?;
+        let sum = graph.elementwise("Add", &skip, &[&residual.name]);
+        self.activation.export(graph, sum)
+    }
+}
+
+impl Export for SmallResnet {
+    /// The mean over a cell is that of its rows' means, so two small matrices take the means of all cells.
+    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let mut stages = self.stages.iter();
+        let x = stages.try_fold(x, |x, stage| stage.export(graph, x))?;
+        let &[channels, height, width] = &x.dims[..] else {
+            bail!("a residual network: maps of {:?}", x.dims);
+        };
+        let grid = self.grid;
+        let rows = averages(grid, height)?;
+        let rows = graph.tensor(&rows, &[grid, height])?;
+        let columns = averages(grid, width)?.t()?;
+        let columns = graph.tensor(&columns, &[width, grid])?;
+        let x = graph.add(
+            "MatMul",
+            &[&rows, &x.name],
+            vec![],
+            &[channels, grid, width],
+        );
+        let x = graph.add(
+            "MatMul",
+            &[&x.name, &columns],
+            vec![],
+            &[channels, grid, grid],
+        );
+        Ok(graph.flatten(&x))
+    }
+}
+
+/// The first place of a cell of a grid and how many it has, along a side.
+fn cell(number: usize, grid: usize, side: usize) -> (usize, usize) {
+    let first = number * side / grid;
+    (first, ((number + 1) * side).div_ceil(grid) - first)
+}
+
+/// The matrix (G, S) that takes S places along a side to the means of a grid's cells.
+fn averages(grid: usize, side: usize) -> Result<Tensor> {
+    let share = |at: usize| {
+        let (first, places) = cell(at / side, grid, side);
+        match (first..first + places).contains(&(at % side)) {
+            true => 1.0 / places as f32,
+            false => 0.0,
+        }
+    };
+    Tensor::from_iter((0..grid * side).map(share), &Device::Cpu)?.reshape((grid, side))
+}
+
 /// Means over the cells of a grid: (N, H, W, O) to (N, G·G, O), with the cells of PyTorch's
 /// `adaptive_avg_pool2d`, which share a row or a column where G does not divide the side.
 fn means(x: &Tensor, grid: usize) -> Result<Tensor> {
     let (_, height, width, _) = x.dims4()?;
-    let cell = |number: usize, side: usize| {
-        let first = number * side / grid;
-        (first, ((number + 1) * side).div_ceil(grid) - first)
-    };
     let mut means = Vec::new();
     for row in 0..grid {
-        let (top, rows) = cell(row, height);
+        let (top, rows) = cell(row, grid, height);
         let band = x.narrow(1, top, rows)?;
         for column in 0..grid {
-            let (left, columns) = cell(column, width);
+            let (left, columns) = cell(column, grid, width);
             means.push(band.narrow(2, left, columns)?.mean((1, 2))?);
         }
     }
@@ -181,7 +235,6 @@ pub(super) const DEFINITION: Definition = Definition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     #[test]
     fn cells_share_a_row_where_the_grid_does_not_divide_the_side() {

@@ -3,6 +3,7 @@
 mod calibrate;
 mod embed;
 mod evaluate;
+mod export;
 mod fit;
 mod fixed_trials;
 mod model;
@@ -49,6 +50,8 @@ enum Command {
     Search(search::SearchArgs),
     /// Write the embeddings of pictures, or of a run's test images, to a file
     Embed(embed::EmbedArgs),
+    /// Write a trained network as an ONNX file, for other programs and languages
+    Export(export::ExportArgs),
     /// Serve a trained network over HTTP, with a web page for comparing two pictures
     Serve(serve::ServeArgs),
     /// Rebuild a run's report.html
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
         Some(Command::Calibrate(args)) => calibrate::calibrate(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Search(args)) => search::search(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Embed(args)) => embed::embed(&args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Export(args)) => export::export(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Serve(args)) => serve::serve(&args).map(|()| ExitCode::SUCCESS),
         Some(Command::Report(args)) => report::report(&args).map(|()| ExitCode::SUCCESS),
     };

@@ -118,12 +118,17 @@ impl RunArgs {
     }
 }
 
+/// What is said of a run folder without a model.
+pub fn unfinished(run: &Path) -> anyhow::Error {
+    usage(format!(
+        "{0} has no trained model yet: finish the run with `train fit --resume {0}`",
+        run.display()
+    ))
+}
+
 fn open(path: &Path, device: &Device) -> Result<Verifier> {
     Verifier::open(path, device).map_err(|error| match error {
-        VerifierError::NoModel { path } => usage(format!(
-            "{0} has no trained model yet: finish the run with `train fit --resume {0}`",
-            path.display()
-        )),
+        VerifierError::NoModel { path } => unfinished(&path),
         error => error.into(),
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
@@ -17,7 +18,7 @@ use crate::run::checkpoint::{self, DoesNotFit, Progress};
 use crate::run::{Lock, MetricsLog, RunFolder};
 use crate::settings::{Change, Freeze, Groups, InBatchConfig, Layers, LossKind, RunConfig};
 use crate::terminal::usage;
-use crate::training::{Objective, Trainer, images_of, loader as batches};
+use crate::training::{Objective, Trainer, loader as batches};
 
 impl Fit {
     /// A new run of `dataset` on `device`. Its folder is made once everything else is known to be right.
@@ -149,11 +150,11 @@ impl Fit {
             trainer = trainer.with_memory(capacity, config.in_batch.memory_after);
         }
         let pairs = EvaluationPairs::new(&config, &dataset)?;
-        let mut images = images_of(&dataset, false);
+        let mut images = Arc::clone(&dataset.train);
         let mut loader = batches(&config, &images)?;
         let (run, lock, log, mut progress) = open(&config, &mut trainer)?;
         if progress.refit.is_some() {
-            images = images_of(&dataset, true);
+            images = Arc::new(dataset.train.and(&dataset.validation));
             loader = batches(&config, &images)?;
         }
         // Copies that were set aside, and a batch that was lowered, are not met again.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Fit;
-use crate::judging::ValidationMetrics;
+use crate::judging::validation_roc;
 use crate::run::checkpoint::{self, BEST};
 use crate::settings::Weights;
 use crate::terminal::Voice;
@@ -58,9 +58,8 @@ impl Fit {
             return Ok(false);
         }
         let net = self.trainer.net();
-        let now = ValidationMetrics::new(net, &self.config, &self.dataset, &self.pairs)?;
-        let images = self.dataset.validation.len();
-        Ok(1.0 - best - now.validation_auc <= standard_error(now.validation_auc, images))
+        let auc = validation_roc(net, &self.config, &self.dataset, &self.pairs)?.auc();
+        Ok(1.0 - best - auc <= standard_error(auc, self.dataset.validation.len()))
     }
 
     /// Puts the best weights in place of the last, where they are kept; returns the step they are of.

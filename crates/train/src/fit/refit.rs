@@ -4,12 +4,14 @@
 //! that has seen these too tells new ones apart better. It is trained from the same start, by the same
 //! schedule and for as many steps as were best, so that what was chosen fits it.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::{Ended, Fit};
 use crate::run::checkpoint::{self, FIRST, Refit};
 use crate::terminal::Voice;
-use crate::training::{images_of, loader, refits};
+use crate::training::{loader, refits};
 
 impl Fit {
     pub(super) fn refits(&self) -> bool {
@@ -38,7 +40,7 @@ impl Fit {
             threshold: first.threshold,
             calibration: first.calibration.clone(),
         });
-        self.images = images_of(&self.dataset, true);
+        self.images = Arc::new(self.dataset.train.and(&self.dataset.validation));
         self.loader = loader(&self.config, &self.images)?;
         self.checkpoint()?;
         self.mark_epoch()?;

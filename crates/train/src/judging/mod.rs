@@ -11,4 +11,4 @@ pub use figures::Figures;
 pub use heads::{Candidate, Head, Heads};
 pub use pairs::EvaluationPairs;
 pub use test_report::TestReport;
-pub use validation::{ValidationMetrics, calibrate};
+pub use validation::{ValidationMetrics, calibrate, validation_roc};

@@ -1,6 +1,6 @@
 use anyhow::Result;
 use data::Dataset;
-use metrics::{Calibration, Verification};
+use metrics::{Calibration, Roc, Verification};
 use model::Network;
 use serde::{Deserialize, Serialize};
 use verifier::embed_images;
@@ -70,6 +70,20 @@ impl ValidationMetrics {
     }
 }
 
+/// The ROC curve of the validation pairs.
+pub fn validation_roc(
+    net: &Network,
+    config: &RunConfig,
+    dataset: &Dataset,
+    pairs: &EvaluationPairs,
+) -> Result<Roc> {
+    let validation = embed_images(net, &dataset.validation, &config.transform.evaluation())?;
+    roc(
+        &distances(&validation, &pairs.validation),
+        &pairs.validation,
+    )
+}
+
 /// The threshold at the configuration's operating point on validation pairs, and what it was chosen
 /// from.
 pub fn calibrate(
@@ -78,9 +92,7 @@ pub fn calibrate(
     dataset: &Dataset,
     pairs: &EvaluationPairs,
 ) -> Result<(f64, Calibration)> {
-    let validation = embed_images(net, &dataset.validation, &config.transform.evaluation())?;
-    let apart = distances(&validation, &pairs.validation);
-    let roc = roc(&apart, &pairs.validation)?;
+    let roc = validation_roc(net, config, dataset, pairs)?;
     let at = config.calibration.at;
     Ok((at.threshold(&roc)?, roc.calibration(at)))
 }

@@ -10,16 +10,7 @@ use crate::settings::{Groups, LossKind, RunConfig};
 /// Batches made ahead by the loader's thread: it needs no more than the time of one step.
 pub const AHEAD: usize = 2;
 
-/// The images that a network is trained on the first time, or the second: those of the validation classes
-/// too.
-pub fn images_of(dataset: &Dataset, second: bool) -> Arc<LabelledImages> {
-    match second {
-        true => Arc::new(dataset.train.and(&dataset.validation)),
-        false => Arc::clone(&dataset.train),
-    }
-}
-
-/// Whether there is a second training. Not where figures are of the validation images, which it would
+/// Whether there is a second training, on the images of the validation classes too. Not where figures are of the validation images, which it would
 /// turn into ones of images that were trained on.
 pub fn refits(config: &RunConfig, dataset: &Dataset) -> bool {
     config.training.refit && dataset.new_validation_classes && !dataset.tests_validation

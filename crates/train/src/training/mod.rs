@@ -10,7 +10,7 @@ mod schedule;
 mod snapshot;
 mod trainer;
 
-pub use batches::{AHEAD, images_of, loader, refits};
+pub use batches::{AHEAD, loader, refits};
 pub use divergence::{MOST_ROLLBACKS, NotFinite, ROLLBACK_RATE, collapsed};
 pub use memory::keep_freed_memory;
 pub use objective::Objective;

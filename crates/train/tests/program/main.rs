@@ -5,6 +5,7 @@ mod calibrating;
 mod device;
 #[cfg(unix)]
 mod endurance;
+mod exporting;
 mod few_shot;
 mod freezing;
 mod heads;

@@ -135,7 +135,7 @@ impl Scratch {
             .env("RUST_BACKTRACE", "1")
             .env_remove("RUST_LIB_BACKTRACE");
         // Bits and lines are compared, so a program built for GPUs is held to the CPU.
-        let computes = !line.starts_with("preview");
+        let computes = !line.starts_with("preview") && !line.starts_with("export");
         if cfg!(feature = "cuda") && computes && !line.contains("--device") {
             command.args(["--device", "cpu"]);
         }

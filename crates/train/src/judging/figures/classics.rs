@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Figures, Row, decimal, percent};
 use crate::judging::distances::{distances, roc};
 use crate::judging::test_report::Judged;
-use crate::training::{images_of, refits};
+use crate::training::refits;
 
 /// Pixels along the longer side of an image at most; larger ones are averaged in blocks.
 const LONGEST_SIDE: usize = 32;
@@ -59,24 +59,37 @@ fn whitened(
 ) -> Result<Option<Classic>> {
     let whitened = |whitening: &Whitening, rows: &Embeddings| unit(&whitening.apply(rows)?);
     let (config, dataset) = (judged.config, judged.dataset);
-    let Some(first) = whitening_of(&images_of(dataset, false)) else {
+    let Some(first) = whitening_of(&some_of(&dataset.train, None)) else {
         return Ok(None);
     };
     // The threshold is chosen and the rest judged as for the network.
     let validation = validation.map(|rows| whitened(&first, rows)).transpose()?;
     let last = match refits(config, dataset) {
-        true => whitening_of(&images_of(dataset, true)).unwrap_or(first),
+        true => {
+            let images = some_of(&dataset.train, Some(&dataset.validation));
+            whitening_of(&images).unwrap_or(first)
+        }
         false => first,
     };
     classic(judged, &whitened(&last, test)?, validation.as_ref()).map(Some)
 }
 
 fn whitening_of(images: &LabelledImages) -> Option<Whitening> {
-    let (most, components) = FITTED;
-    let step = images.len().div_ceil(most).max(1);
-    let some = images.select(&Vec::from_iter((0..images.len()).step_by(step)));
     // Classes of one image say nothing of what varies within a class.
-    Whitening::fit(&features(&some)?, some.labels(), components).ok()
+    Whitening::fit(&features(images)?, images.labels(), FITTED.1).ok()
+}
+
+/// Of `train`, and then of `more`, the images that are fitted on, evenly spaced.
+fn some_of(train: &LabelledImages, more: Option<&LabelledImages>) -> LabelledImages {
+    let count = train.len() + more.map_or(0, LabelledImages::len);
+    let places = (0..count).step_by(count.div_ceil(FITTED.0).max(1));
+    let (first, others): (Vec<_>, Vec<_>) = places.partition(|&place| place < train.len());
+    let first = train.select(&first);
+    let Some(more) = more else {
+        return first;
+    };
+    let others = others.iter().map(|place| place - train.len());
+    first.and(&more.select(&Vec::from_iter(others)))
 }
 
 /// Each row divided by its Euclidean length; a row of zeros stays.
@@ -222,6 +235,30 @@ mod tests {
         assert_eq!(rows.row(0)[16 + 1], 5.0);
         let small = LabelledImages::new(ImageShape::MNIST, vec![7; 784], vec![0], vec!["x".into()]);
         assert_eq!(features(&small.unwrap()).unwrap().row(0), [7.0; 784]);
+    }
+
+    /// As if they were selected from both, joined.
+    #[test]
+    fn the_whitening_is_of_evenly_spaced_images() {
+        let images = |count: usize, first: usize| {
+            let shape = ImageShape {
+                channels: 1,
+                height: 1,
+                width: 1,
+            };
+            let pixels = (first..first + count).map(|i| (i % 251) as u8).collect();
+            let labels = (first..first + count).map(|i| (i % 7) as u32).collect();
+            let classes = (0..7).map(|class| class.to_string()).collect();
+            LabelledImages::new(shape, pixels, labels, classes).unwrap()
+        };
+        for (train, more, step) in [(5, 3, 1), (3_001, 1_500, 3), (1, 4_000, 3), (4_000, 0, 2)] {
+            let found = some_of(&images(train, 0), Some(&images(more, train)));
+            let expected = (0..train + more).step_by(step);
+            let expected: Vec<u8> = expected.map(|i| (i % 251) as u8).collect();
+            assert_eq!(found.pixels(), expected, "{train} and {more}");
+            assert_eq!(found.labels().len(), expected.len());
+        }
+        assert_eq!(some_of(&images(2_001, 0), None).len(), 1_001);
     }
 
     #[test]

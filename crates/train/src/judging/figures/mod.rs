@@ -63,12 +63,23 @@ impl Figures {
     /// # Errors
     /// For sets that cannot be paired, and whatever the network's device reports.
     pub fn new(judged: &Judged) -> Result<Self> {
+        // One thread alone takes most of the time for the whitening of pixels.
+        let (classics, figures) =
+            rayon::join(|| classics::measure(judged), || Self::others(judged));
+        Ok(Self {
+            classics: Some(classics?),
+            ..figures?
+        })
+    }
+
+    /// All but those that take no network.
+    fn others(judged: &Judged) -> Result<Self> {
         let (verification, intervals) = verification::measure(judged)?;
         Ok(Self {
             tested_on: Some(tested_on::measure(judged)),
             verification,
             intervals: Some(intervals),
-            classics: Some(classics::measure(judged)?),
+            classics: None,
             retrieval: retrieval::measure(judged)?,
             p_at_1_against_training: known_classes::measure(judged)?,
             few_shot: few_shot::measure(judged)?,

@@ -31,6 +31,7 @@ CASES = [
     "--head whitened-features",
     "--head lda",
     "--head grid-lda",
+    "--head stage-lda",
 ]
 CLASSES, PICTURES = 6, 8
 

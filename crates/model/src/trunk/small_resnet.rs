@@ -8,7 +8,7 @@ use super::halving::{Halving, Halvings, KERNEL};
 use super::norm::Normed;
 use crate::layers::inference::Prepare;
 use crate::layers::{Conv, ONE, ZERO, xavier};
-use crate::onnx::{Export, Graph, Value};
+use crate::onnx::{Export, Graph, Value, int};
 use crate::{Activation, ModelError, Norm};
 
 /// A small residual network: stages, then the mean over each cell of a grid of G×G. Images (N, C, H, W) to
@@ -111,7 +111,7 @@ impl Module for SmallResnet {
         for (number, stage) in (1..).zip(&self.stages) {
             x = stage.forward(&x)?;
             if self.every_stage || number == self.stages.len() {
-                features.push(averages(&x, self.grid)?);
+                features.push(cells(&x, self.grid)?);
             }
         }
         Tensor::cat(&features, 1)
@@ -120,7 +120,7 @@ impl Module for SmallResnet {
 
 /// Maps (N, H, W, O) to features (N, O·G·G): flattened as (O, G, G), so that PyTorch's `flatten(1)` fits the
 /// same weights.
-fn averages(x: &Tensor, grid: usize) -> Result<Tensor> {
+fn cells(x: &Tensor, grid: usize) -> Result<Tensor> {
     match grid {
         1 => x.mean((1, 2)),
         _ => means(x, grid)?.transpose(1, 2)?.flatten_from(1),
@@ -138,32 +138,38 @@ impl Export for Stage {
 }
 
 impl Export for SmallResnet {
-    /// The mean over a cell is that of its rows' means, so two small matrices take the means of all cells.
-    fn export(&self, graph: &mut Graph, x: Value) -> Result<Value> {
-        let mut stages = self.stages.iter();
-        let x = stages.try_fold(x, |x, stage| stage.export(graph, x))?;
-        let &[channels, height, width] = &x.dims[..] else {
-            bail!("a residual network: maps of {:?}", x.dims);
-        };
-        let grid = self.grid;
-        let rows = averages(grid, height)?;
-        let rows = graph.tensor(&rows, &[grid, height])?;
-        let columns = averages(grid, width)?.t()?;
-        let columns = graph.tensor(&columns, &[width, grid])?;
-        let x = graph.add(
-            "MatMul",
-            &[&rows, &x.name],
-            vec![],
-            &[channels, grid, width],
-        );
-        let x = graph.add(
-            "MatMul",
-            &[&x.name, &columns],
-            vec![],
-            &[channels, grid, grid],
-        );
-        Ok(graph.flatten(&x))
+    fn export(&self, graph: &mut Graph, mut x: Value) -> Result<Value> {
+        let mut features = Vec::new();
+        for (number, stage) in (1..).zip(&self.stages) {
+            x = stage.export(graph, x)?;
+            if self.every_stage || number == self.stages.len() {
+                features.push(export_cells(graph, &x, self.grid)?);
+            }
+        }
+        if let [features] = &features[..] {
+            return Ok(features.clone());
+        }
+        let names: Vec<&str> = features.iter().map(|x| x.name.as_str()).collect();
+        let sizes = features.iter().flat_map(|x| &x.dims);
+        let axis = vec![int("axis", 1)];
+        Ok(graph.add("Concat", &names, axis, &[sizes.sum()]))
     }
+}
+
+/// The mean over a cell is that of its rows' means, so two small matrices take the means of all cells.
+fn export_cells(graph: &mut Graph, x: &Value, grid: usize) -> Result<Value> {
+    let &[channels, height, width] = &x.dims[..] else {
+        bail!("a residual network: maps of {:?}", x.dims);
+    };
+    let rows = averages(grid, height)?;
+    let rows = graph.tensor(&rows, &[grid, height])?;
+    let columns = averages(grid, width)?.t()?;
+    let columns = graph.tensor(&columns, &[width, grid])?;
+    let dims = [channels, grid, width];
+    let x = graph.add("MatMul", &[&rows, &x.name], vec![], &dims);
+    let dims = [channels, grid, grid];
+    let x = graph.add("MatMul", &[&x.name, &columns], vec![], &dims);
+    Ok(graph.flatten(&x))
 }
 
 /// The first place of a cell of a grid and how many it has, along a side.

@@ -15,13 +15,13 @@ use metrics::{Verdict, is_same};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::api_error::ApiError;
 use crate::guard::guard;
 use crate::judge::{Judge, JudgeError, Model, Seen};
 use crate::limits::Limits;
 use crate::page;
+use crate::pipeline::{Pipeline, guarded};
 use crate::upload::{ROOM_UNIT, Upload};
 
 /// Neighbours that a search returns unless asked for another number, and the most it can be asked for.
@@ -33,69 +33,47 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
      img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// What every handler needs.
-#[derive(Clone)]
-pub struct Service {
-    pub judge: Arc<dyn Judge>,
+pub struct Service<J: Judge> {
+    pub judge: Arc<J>,
     pub limits: Arc<Limits>,
     /// For request bodies in memory, in units of [`ROOM_UNIT`] bytes.
     pub room: Arc<Semaphore>,
-    computing: Arc<Semaphore>,
+    pipeline: Pipeline<J>,
 }
 
-impl Service {
-    pub fn new(judge: Arc<dyn Judge>, limits: Limits) -> Self {
+impl<J: Judge> Service<J> {
+    pub fn new(judge: J, limits: Limits) -> std::io::Result<Self> {
+        let judge = Arc::new(judge);
         let room = limits.held.max(limits.body).div_ceil(ROOM_UNIT);
-        Self {
+        Ok(Self {
+            pipeline: Pipeline::start(Arc::clone(&judge), &limits)?,
             judge,
             room: Arc::new(Semaphore::new(room)),
-            computing: Arc::new(Semaphore::new(limits.computing)),
             limits: Arc::new(limits),
-        }
-    }
-
-    /// Asks the judge when it is this request's turn, on a thread that may block.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&dyn Judge) -> Result<T, JudgeError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let turn = timeout(self.limits.wait, self.computing.clone().acquire_owned());
-        let turn = turn.await.map_err(|_| ApiError::busy())?;
-        let turn = turn.map_err(|_| ApiError::busy())?;
-        let judge = Arc::clone(&self.judge);
-        let asked = tokio::task::spawn_blocking(move || {
-            let answer = question(&*judge);
-            // Not where the answer is awaited: the computation goes on after a client has left.
-            drop(turn);
-            answer
-        });
-        match asked.await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "this request failed; the service's own output says why",
-            )),
-        }
+        })
     }
 }
 
+type Shared<J> = State<Arc<Service<J>>>;
+
 /// Every route, with its method.
-fn routes() -> Vec<(Method, &'static str, MethodRouter<Service>)> {
+fn routes<J: Judge>() -> Vec<(Method, &'static str, MethodRouter<Arc<Service<J>>>)> {
     vec![
         (Method::GET, "/", get(page::html)),
         (Method::GET, "/page.css", get(page::css)),
         (Method::GET, "/page.js", get(page::script)),
-        (Method::GET, "/health", get(health)),
-        (Method::GET, "/map", get(map)),
+        (Method::GET, "/health", get(health::<J>)),
+        (Method::GET, "/map", get(map::<J>)),
         (Method::GET, "/openapi.json", get(openapi)),
-        (Method::POST, "/verify", post(verify)),
-        (Method::POST, "/embed", post(embed)),
-        (Method::POST, "/search", post(search)),
+        (Method::POST, "/verify", post(verify::<J>)),
+        (Method::POST, "/embed", post(embed::<J>)),
+        (Method::POST, "/search", post(search::<J>)),
     ]
 }
 
-pub fn router(service: Service, loopback: bool) -> Router {
+pub fn router<J: Judge>(service: Service<J>, loopback: bool) -> Router {
     let mut router = Router::new();
-    for (_, path, answer) in routes() {
+    for (_, path, answer) in routes::<J>() {
         router = router.route(path, answer);
     }
     let body = service.limits.body;
@@ -105,7 +83,7 @@ pub fn router(service: Service, loopback: bool) -> Router {
         .layer(DefaultBodyLimit::max(body))
         .layer(middleware::from_fn_with_state(loopback, guard))
         .layer(middleware::map_response(with_headers))
-        .with_state(service)
+        .with_state(Arc::new(service))
 }
 
 async fn with_headers(mut response: Response) -> Response {
@@ -139,11 +117,11 @@ async fn openapi() -> impl IntoResponse {
     (kind, include_str!("openapi.json"))
 }
 
-async fn health(State(service): State<Service>) -> impl IntoResponse {
+async fn health<J: Judge>(State(service): Shared<J>) -> impl IntoResponse {
     Json(json!({ "status": "ok", "model": service.judge.model() }))
 }
 
-async fn map(State(service): State<Service>) -> Result<Response, ApiError> {
+async fn map<J: Judge>(State(service): Shared<J>) -> Result<Response, ApiError> {
     let why = "there is no map: the run folder has no embeddings.tsv and metadata.tsv";
     let no_map = || ApiError::new(StatusCode::NOT_FOUND, why);
     Ok(Json(service.judge.map().ok_or_else(no_map)?).into_response())
@@ -157,8 +135,8 @@ struct Verified {
     b: Seen,
 }
 
-async fn verify(
-    State(service): State<Service>,
+async fn verify<J: Judge>(
+    State(service): Shared<J>,
     request: Request,
 ) -> Result<Json<Verified>, ApiError> {
     let mut upload = Upload::read(&service, request, 2).await?;
@@ -169,17 +147,11 @@ async fn verify(
         let why = format!("send two pictures, as the fields a and b; the request has {names:?}");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, why));
     }
-    let verified = service.ask(move |judge| {
-        let mut seen = judge.embed(&upload.pictures)?.into_iter();
-        let (Some(a), Some(b)) = (seen.next(), seen.next()) else {
-            return Err(JudgeError::Failed(
-                "two pictures were not seen as two".into(),
-            ));
-        };
-        let verdict = judge.verdict(&a.embedding, &b.embedding)?;
-        Ok(Verified { verdict, a, b })
-    });
-    Ok(Json(verified.await?))
+    let seen = service.pipeline.embed(upload).await?;
+    let [a, b] = <[Seen; 2]>::try_from(seen)
+        .map_err(|_| JudgeError::Failed("two pictures were not seen as two".into()))?;
+    let verdict = guarded(|| service.judge.verdict(&a.embedding, &b.embedding))?;
+    Ok(Json(Verified { verdict, a, b }))
 }
 
 #[derive(Serialize)]
@@ -187,8 +159,8 @@ struct Embeddings {
     pictures: Vec<Seen>,
 }
 
-async fn embed(
-    State(service): State<Service>,
+async fn embed<J: Judge>(
+    State(service): Shared<J>,
     request: Request,
 ) -> Result<Json<Embeddings>, ApiError> {
     let upload = Upload::read(&service, request, service.limits.pictures).await?;
@@ -196,10 +168,8 @@ async fn embed(
         let why = "send one picture or more, a field each";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, why));
     }
-    let pictures = service.ask(move |judge| judge.embed(&upload.pictures));
-    Ok(Json(Embeddings {
-        pictures: pictures.await?,
-    }))
+    let pictures = service.pipeline.embed(upload).await?;
+    Ok(Json(Embeddings { pictures }))
 }
 
 #[derive(Deserialize)]
@@ -221,8 +191,8 @@ struct Hit {
     same: bool,
 }
 
-async fn search(
-    State(service): State<Service>,
+async fn search<J: Judge>(
+    State(service): Shared<J>,
     query: Result<Query<SearchQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Json<Found>, ApiError> {
@@ -242,10 +212,13 @@ async fn search(
         return Err(ApiError::new(StatusCode::NOT_FOUND, why));
     }
     let upload = Upload::read(&service, request, 1).await?;
-    let found = service.ask(move |judge| {
-        let Some(query) = judge.embed(&upload.pictures)?.into_iter().next() else {
-            return Ok(None);
-        };
+    if upload.pictures.is_empty() {
+        let why = "send a picture, as a field";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, why));
+    }
+    let mut seen = service.pipeline.embed(upload).await?;
+    let query = seen.remove(0);
+    let found = service.pipeline.ask(move |judge| {
         let hit = |(name, distance)| Hit {
             same: is_same(distance, threshold),
             name,
@@ -253,10 +226,9 @@ async fn search(
         };
         let nearest = judge.nearest(&query.embedding, count)?;
         let neighbours = nearest.into_iter().map(hit).collect();
-        Ok(Some(Found { query, neighbours }))
+        Ok(Found { query, neighbours })
     });
-    let no_picture = || ApiError::new(StatusCode::BAD_REQUEST, "send a picture, as a field");
-    Ok(Json(found.await?.ok_or_else(no_picture)?))
+    Ok(Json(found.await?))
 }
 
 #[cfg(test)]
@@ -266,6 +238,38 @@ mod tests {
     use serde_json::Value;
 
     use super::routes;
+    use crate::{Judge, JudgeError, Map, Model, Seen, Verdict};
+
+    /// The routes' judge, whom nobody asks.
+    struct Nobody;
+
+    impl Judge for Nobody {
+        type Prepared = ();
+
+        fn model(&self) -> Model {
+            unreachable!()
+        }
+
+        fn prepare(&self, _: &str, _: &[u8]) -> Result<(), JudgeError> {
+            unreachable!()
+        }
+
+        fn embed(&self, _: &[&()]) -> Result<Vec<Seen>, JudgeError> {
+            unreachable!()
+        }
+
+        fn verdict(&self, _: &[f32], _: &[f32]) -> Result<Verdict, JudgeError> {
+            unreachable!()
+        }
+
+        fn nearest(&self, _: &[f32], _: usize) -> Result<Vec<(String, f32)>, JudgeError> {
+            unreachable!()
+        }
+
+        fn map(&self) -> Option<&Map> {
+            unreachable!()
+        }
+    }
 
     #[test]
     fn the_description_has_every_route_and_no_other() {
@@ -279,7 +283,7 @@ mod tests {
                 methods.map(move |method| (method.to_uppercase(), path.clone()))
             })
             .collect();
-        let served: BTreeSet<_> = routes()
+        let served: BTreeSet<_> = routes::<Nobody>()
             .iter()
             .map(|(method, path, _)| (method.to_string(), path.to_string()))
             // The page's own files.

@@ -38,24 +38,20 @@ pub enum ServeError {
 }
 
 /// A server that is listening.
-pub struct Server {
+pub struct Server<J: Judge> {
     runtime: Runtime,
     listener: TcpListener,
     address: SocketAddr,
-    service: Service,
+    service: Service<J>,
 }
 
-impl Server {
+impl<J: Judge> Server<J> {
     /// Listens on `address`; port 0 means any free port. On a loopback address, requests to other
     /// hosts are refused.
     ///
     /// # Errors
     /// [`ServeError`] if it can't listen there, or can't start threads.
-    pub fn listen(
-        address: SocketAddr,
-        judge: impl Judge,
-        limits: Limits,
-    ) -> Result<Self, ServeError> {
+    pub fn listen(address: SocketAddr, judge: J, limits: Limits) -> Result<Self, ServeError> {
         let mut threads = tokio::runtime::Builder::new_multi_thread();
         let threads = threads.enable_all().worker_threads(2);
         let runtime = threads.build().map_err(ServeError::Threads)?;
@@ -64,7 +60,7 @@ impl Server {
             .block_on(TcpListener::bind(address))
             .map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let service = Service::new(Arc::new(judge), limits);
+        let service = Service::new(judge, limits).map_err(ServeError::Threads)?;
         Ok(Self {
             runtime,
             listener,

@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::api_error::ApiError;
+use crate::judge::Judge;
 use crate::routes::Service;
 
 /// Bytes for which one permit of [`Service::room`] stands: a semaphore only counts to 2^32.
@@ -23,7 +24,11 @@ pub struct Upload {
 
 impl Upload {
     /// Reads `multipart/form-data` with at most `most` fields, each a picture.
-    pub async fn read(service: &Service, request: Request, most: usize) -> Result<Self, ApiError> {
+    pub async fn read<J: Judge>(
+        service: &Service<J>,
+        request: Request,
+        most: usize,
+    ) -> Result<Self, ApiError> {
         let limits = &service.limits;
         let kind = request.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();

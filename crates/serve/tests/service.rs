@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,11 +11,21 @@ use serde_json::Value;
 use serve::{Judge, JudgeError, Limits, Map, Model, Seen, Server, Verdict};
 
 /// Takes a picture's bytes for a number in text, and that number for its embedding.
+#[derive(Clone, Default)]
 struct Arithmetic {
     takes: Duration,
+    /// Whoever holds it holds up the embedding.
+    gate: Arc<Mutex<()>>,
+    /// Pictures of each batch, in order.
+    batches: Arc<Mutex<Vec<usize>>>,
 }
 
+/// A number that can be read, but not embedded.
+const PANICS: f32 = -1.0;
+
 impl Judge for Arithmetic {
+    type Prepared = f32;
+
     fn model(&self) -> Model {
         Model {
             name: "arithmetic".into(),
@@ -27,24 +37,32 @@ impl Judge for Arithmetic {
         }
     }
 
-    fn embed(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError> {
+    fn prepare(&self, name: &str, bytes: &[u8]) -> Result<f32, JudgeError> {
+        let text = std::str::from_utf8(bytes).ok();
+        match text.and_then(|text| text.parse().ok()) {
+            Some(number) if number >= 1e6 => {
+                Err(JudgeError::PictureTooLarge(format!("{name} is too large")))
+            }
+            Some(number) => Ok(number),
+            None if bytes == b"panic" => panic!("as asked"),
+            None => Err(JudgeError::Picture(format!("{name} is no number"))),
+        }
+    }
+
+    fn embed(&self, pictures: &[&f32]) -> Result<Vec<Seen>, JudgeError> {
+        self.batches.lock().unwrap().push(pictures.len());
+        // A batch that panicked left nothing broken.
+        drop(self.gate.lock());
         thread::sleep(self.takes);
-        let see = |(name, bytes): &(String, Vec<u8>)| {
-            let number = std::str::from_utf8(bytes)
-                .ok()
-                .and_then(|text| text.parse().ok());
-            match number {
-                Some(number) if number < 1e6 => Ok(Seen {
-                    embedding: vec![number],
-                    place: None,
-                    treatment: Vec::new(),
-                }),
-                Some(_) => Err(JudgeError::PictureTooLarge(format!("{name} is too large"))),
-                None if bytes == b"panic" => panic!("as asked"),
-                None => Err(JudgeError::Picture(format!("{name} is no number"))),
+        let see = |&&number: &&f32| {
+            assert_ne!(number, PANICS, "as asked");
+            Seen {
+                embedding: vec![number],
+                place: None,
+                treatment: Vec::new(),
             }
         };
-        pictures.iter().map(see).collect()
+        Ok(pictures.iter().map(see).collect())
     }
 
     fn verdict(&self, a: &[f32], b: &[f32]) -> Result<Verdict, JudgeError> {
@@ -81,8 +99,16 @@ struct Running {
 
 impl Running {
     fn start(takes: Duration, limits: Limits) -> Self {
+        let judge = Arithmetic {
+            takes,
+            ..Arithmetic::default()
+        };
+        Self::with(judge, limits)
+    }
+
+    fn with(judge: Arithmetic, limits: Limits) -> Self {
         let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-        let server = Server::listen(any, Arithmetic { takes }, limits).unwrap();
+        let server = Server::listen(any, judge, limits).unwrap();
         let address = server.address();
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
@@ -117,6 +143,13 @@ impl Running {
         self.send(format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         ))
+    }
+
+    /// Sends a request and does not wait for its answer.
+    fn ask(&self, path: &str, fields: &[(&str, &str)]) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(form(path, fields).as_bytes()).unwrap();
+        stream
     }
 
     fn post(&self, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
@@ -336,7 +369,6 @@ fn slow_clients_are_cut_off_and_hold_up_nobody() {
 #[test]
 fn a_full_service_says_so() {
     let limits = Limits {
-        computing: 1,
         wait: Duration::from_millis(200),
         ..Limits::default()
     };
@@ -348,6 +380,122 @@ fn a_full_service_says_so() {
     thread::sleep(Duration::from_millis(300));
     refused(server.post("/embed", &[("x", "2")]), 503, "busy");
     assert_eq!(answer(first).0, 200);
+}
+
+/// For as long as the server takes to read what has been sent to it, several times over.
+fn rest() {
+    thread::sleep(Duration::from_millis(300));
+}
+
+/// A server whose embedding thread is held up by the batch of one request, which is returned too.
+fn held_up(judge: &Arithmetic) -> (Running, TcpStream) {
+    let server = Running::with(judge.clone(), Limits::default());
+    let first = server.ask("/embed", &[("x", "0")]);
+    while judge.batches.lock().unwrap().is_empty() {
+        thread::yield_now();
+    }
+    (server, first)
+}
+
+#[test]
+fn requests_that_wait_are_embedded_together() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let (server, first) = held_up(&judge);
+    let waiting: Vec<_> = (0..10_u8)
+        .map(|number| {
+            let number = number.to_string();
+            server.ask("/verify", &[("a", &number), ("b", "0.5")])
+        })
+        .collect();
+    rest();
+    drop(held);
+    assert_eq!(answer(first).0, 200);
+    for (number, stream) in waiting.into_iter().enumerate() {
+        let (status, answer) = answer(stream);
+        let distance = (number as f64 - 0.5).abs();
+        assert_eq!((status, answer["distance"].as_f64()), (200, Some(distance)));
+    }
+    assert_eq!(*judge.batches.lock().unwrap(), [1, 20]);
+}
+
+#[test]
+fn a_batch_ends_at_its_limit() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let limits = Limits {
+        batch: 4,
+        ..Limits::default()
+    };
+    let server = Running::with(judge.clone(), limits);
+    let first = server.ask("/embed", &[("x", "0")]);
+    rest();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| server.ask("/embed", &[("x", "1"); 3]))
+        .collect();
+    rest();
+    drop(held);
+    assert_eq!(answer(first).0, 200);
+    assert!(waiting.into_iter().all(|stream| answer(stream).0 == 200));
+    assert_eq!(*judge.batches.lock().unwrap(), [1, 6, 3]);
+}
+
+#[test]
+fn a_picture_that_fails_in_a_batch_fails_alone() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let (server, first) = held_up(&judge);
+    let texts = ["1", "-1", "NaN", "none", "2"];
+    let waiting = texts.map(|text| server.ask("/verify", &[("a", text), ("b", "1")]));
+    rest();
+    drop(held);
+    assert_eq!(answer(first).0, 200);
+    let [one, panicked, no_number, unreadable, two] = waiting.map(answer);
+    assert_eq!((one.0, one.1["distance"].as_f64()), (200, Some(0.0)));
+    assert_eq!((two.0, two.1["distance"].as_f64()), (200, Some(1.0)));
+    refused(panicked, 500, "this request failed");
+    refused(no_number, 500, "not finite");
+    refused(unreadable, 422, "a is no number");
+    // All four that can be read, and then each of them alone.
+    assert_eq!(*judge.batches.lock().unwrap(), [1, 8, 2, 2, 2, 2]);
+    assert_eq!(server.post("/embed", &[("x", "1")]).0, 200);
+}
+
+#[test]
+fn a_client_that_has_left_is_not_waited_for() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let (server, first) = held_up(&judge);
+    let left = server.ask("/embed", &[("x", "1"), ("x", "2")]);
+    let stayed = server.ask("/embed", &[("x", "3")]);
+    rest();
+    drop(left);
+    rest();
+    drop(held);
+    assert_eq!(answer(first).0, 200);
+    assert_eq!(answer(stayed).0, 200);
+    assert_eq!(*judge.batches.lock().unwrap(), [1, 1]);
+}
+
+#[test]
+fn requests_that_wait_are_answered_when_the_server_stops() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let (server, first) = held_up(&judge);
+    let waiting: Vec<_> = (0..50_u8)
+        .map(|number| server.ask("/embed", &[("x", &number.to_string())]))
+        .collect();
+    rest();
+    server.stop.store(true, Ordering::Relaxed);
+    rest();
+    drop(held);
+    drop(server);
+    assert_eq!(answer(first).0, 200);
+    for (number, stream) in waiting.into_iter().enumerate() {
+        let (status, answer) = answer(stream);
+        let seen = answer["pictures"][0]["embedding"][0].as_f64();
+        assert_eq!((status, seen), (200, Some(number as f64)));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use data::{DataError, PictureProblem};
+use data::{DataError, Picture, PictureProblem};
 use report::pca::Plane;
 use serde_json::json;
 use serve::{Judge, JudgeError, Limits, Map, Model, Seen, Server, Verdict};
@@ -83,6 +83,8 @@ struct NetworkJudge {
 }
 
 impl Judge for NetworkJudge {
+    type Prepared = Picture;
+
     fn model(&self) -> Model {
         Model {
             name: self.name.clone(),
@@ -94,12 +96,13 @@ impl Judge for NetworkJudge {
         }
     }
 
-    fn embed(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError> {
-        let decode = |(name, bytes): &(String, Vec<u8>)| self.verifier.decode(bytes, name);
-        let decoded: Result<Vec<_>, _> = pictures.iter().map(decode).collect();
-        let decoded = decoded.map_err(judge_error)?;
-        let embeddings = self.verifier.embed(&decoded).map_err(judge_error)?;
-        let seen = embeddings.rows().zip(decoded).map(|(row, picture)| Seen {
+    fn prepare(&self, name: &str, bytes: &[u8]) -> Result<Picture, JudgeError> {
+        self.verifier.decode(bytes, name).map_err(judge_error)
+    }
+
+    fn embed(&self, pictures: &[&Picture]) -> Result<Vec<Seen>, JudgeError> {
+        let embeddings = self.verifier.embed(pictures).map_err(judge_error)?;
+        let seen = embeddings.rows().zip(pictures).map(|(row, picture)| Seen {
             embedding: row.to_vec(),
             place: self.map.as_ref().map(|(_, plane)| place(plane, row)),
             treatment: picture.treatment_in_words(),

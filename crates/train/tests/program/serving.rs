@@ -1,9 +1,11 @@
 #![expect(unsafe_code, reason = "signals")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
@@ -118,6 +120,62 @@ fn a_service_gives_the_verdicts_that_the_command_gives() {
 
     let (code, stderr) = service.stop();
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
+}
+
+/// Pictures with a bent line each, no two alike, in files of several sizes.
+fn write_lines(scratch: &Scratch, count: u32) -> Vec<PathBuf> {
+    let line = |number: u32| {
+        let mut picture = image::GrayImage::new(30 + number % 7, 40 + number % 5);
+        for y in 5..35 {
+            let x = 8 + (y * (number % 6) + number * number.abs_diff(y) / 8) / 16 % 15;
+            for x in x..x + 2 + number % 3 {
+                picture.put_pixel(x, y, [(200 + number) as u8].into());
+            }
+        }
+        let path = scratch.path(&format!("{number}.png"));
+        picture.save(&path).unwrap();
+        path
+    };
+    (0..count).map(line).collect()
+}
+
+#[test]
+fn many_at_once_get_the_bits_that_the_command_gives() {
+    let scratch = Scratch::with_run();
+    let pictures = write_lines(&scratch, 24);
+    let pairs: Vec<(usize, usize)> = (0..24).flat_map(|a| (0..24).map(move |b| (a, b))).collect();
+    let row = |(a, b): &(usize, usize)| format!("{a}.png,{b}.png\n");
+    let list: String = pairs.iter().map(row).collect();
+    scratch.write("pairs.csv", format!("a,b\n{list}"));
+    let said = scratch
+        .succeeds("verify run --pairs pairs.csv --json")
+        .stdout;
+    let bits = |value: &Value| (value.as_f64().unwrap() as f32).to_bits();
+    let expected: Vec<_> = said
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|judged| (bits(&judged["distance"]), judged["verdict"] == "same"))
+        .collect();
+    assert_eq!(expected.len(), pairs.len());
+    let distances: BTreeSet<_> = expected.iter().map(|(distance, _)| distance).collect();
+    // One that was given to another request would be seen; a picture is at 0 from itself.
+    assert_eq!(distances.len(), 24 * 23 / 2 + 1);
+
+    let service = &Service::start(&scratch, "");
+    let (next, pictures, expected) = (&AtomicUsize::new(0), &pictures, &expected);
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                while let Some(&(a, b)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let fields = [("a", &*pictures[a]), ("b", &*pictures[b])];
+                    let (status, answer) = service.post("/verify", &fields);
+                    assert_eq!(status, "200", "{answer}");
+                    let found = (bits(&answer["distance"]), answer["same"] == true);
+                    assert_eq!(found, expected[a * 24 + b], "{a} and {b}");
+                }
+            });
+        }
+    });
 }
 
 #[test]

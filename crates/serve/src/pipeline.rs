@@ -1,0 +1,209 @@
+//! From picture files to embeddings: files are prepared side by side, and whatever is ready when the last
+//! batch is done is embedded as the next.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Duration, Instant, timeout_at};
+
+use crate::api_error::ApiError;
+use crate::judge::{Judge, JudgeError, Seen};
+use crate::limits::Limits;
+use crate::upload::Upload;
+
+type Answer = Result<Vec<Seen>, JudgeError>;
+
+/// The threads that prepare pictures, the one that embeds them, and the queue in between.
+pub struct Pipeline<J: Judge> {
+    judge: Arc<J>,
+    /// Threads of its own: on rayon's, a batch would wait for the pictures of later ones.
+    threads: ThreadPool,
+    /// Unbounded, but [`places`](Self::places) bounds what is in it.
+    queue: mpsc::Sender<Job<J::Prepared>>,
+    /// A permit for each picture from its preparation to its embedding.
+    places: Arc<Semaphore>,
+    most: usize,
+    wait: Duration,
+}
+
+/// A request's pictures, ready to be embedded.
+struct Job<P> {
+    pictures: Vec<P>,
+    ticket: Ticket,
+}
+
+/// What a request holds while it waits.
+struct Ticket {
+    /// Told when the request's turn has come.
+    turn: oneshot::Sender<()>,
+    reply: oneshot::Sender<Answer>,
+    _places: OwnedSemaphorePermit,
+}
+
+impl Ticket {
+    fn answer(self, answer: Answer) {
+        // A client that has left needs none.
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl<J: Judge> Pipeline<J> {
+    /// Starts the threads.
+    pub fn start(judge: Arc<J>, limits: &Limits) -> std::io::Result<Self> {
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(limits.preparing)
+            .thread_name(|number| format!("prepare-{number}"))
+            .build()
+            .map_err(std::io::Error::other)?;
+        let (queue, jobs) = mpsc::channel();
+        let (embedder, batch) = (Arc::clone(&judge), limits.batch);
+        thread::Builder::new()
+            .name("embed".into())
+            .spawn(move || embed_all(&*embedder, &jobs, batch))?;
+        // A request must fit.
+        let most = limits.waiting.max(limits.pictures).max(2);
+        Ok(Self {
+            judge,
+            threads,
+            queue,
+            places: Arc::new(Semaphore::new(most)),
+            most,
+            wait: limits.wait,
+        })
+    }
+
+    /// The embeddings of a request's pictures, in order.
+    pub async fn embed(&self, upload: Upload) -> Result<Vec<Seen>, ApiError> {
+        let deadline = Instant::now() + self.wait;
+        let busy = |_| ApiError::busy();
+        let pictures = upload.pictures.len().min(self.most) as u32;
+        let places = Arc::clone(&self.places).acquire_many_owned(pictures);
+        let places = timeout_at(deadline, places).await.map_err(busy)?;
+        let (turn, has_turn) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        let ticket = Ticket {
+            turn,
+            reply,
+            _places: places.map_err(|_| ApiError::busy())?,
+        };
+        let (judge, queue) = (Arc::clone(&self.judge), self.queue.clone());
+        self.threads
+            .spawn(move || prepare(&*judge, upload, ticket, &queue));
+        // An answer without a turn is an error, and comes at once.
+        let _ = timeout_at(deadline, has_turn).await.map_err(busy)?;
+        Ok(answer.await.map_err(|_| failed())??)
+    }
+
+    /// Asks the judge something else, on one of the threads that prepare pictures.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&J) -> Result<T, JudgeError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let judge = Arc::clone(&self.judge);
+        self.threads.spawn(move || {
+            let _ = reply.send(guarded(|| question(&judge)));
+        });
+        Ok(answer.await.map_err(|_| failed())??)
+    }
+}
+
+fn prepare<J: Judge>(
+    judge: &J,
+    upload: Upload,
+    ticket: Ticket,
+    queue: &mpsc::Sender<Job<J::Prepared>>,
+) {
+    if ticket.turn.is_closed() {
+        return;
+    }
+    let pictures = upload.pictures.par_iter();
+    let prepare = |(name, bytes): &(String, Vec<u8>)| guarded(|| judge.prepare(name, bytes));
+    let prepared: Vec<Result<J::Prepared, JudgeError>> = pictures.map(prepare).collect();
+    // The files' memory can be had again.
+    drop(upload);
+    match prepared.into_iter().collect() {
+        // The queue's other end lives as long as this one.
+        Ok(pictures) => drop(queue.send(Job { pictures, ticket })),
+        Err(error) => ticket.answer(Err(error)),
+    }
+}
+
+/// Embeds what waits, until there is nobody left who could send more.
+fn embed_all<J: Judge>(judge: &J, queue: &mpsc::Receiver<Job<J::Prepared>>, most: usize) {
+    while let Ok(first) = queue.recv() {
+        let (mut jobs, mut pictures) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(mut job) = next {
+            let (done, _) = oneshot::channel();
+            // Whoever has left, or has waited too long, is not waited for.
+            if std::mem::replace(&mut job.ticket.turn, done)
+                .send(())
+                .is_ok()
+            {
+                pictures += job.pictures.len();
+                jobs.push(job);
+            }
+            next = (pictures < most).then(|| queue.try_recv().ok()).flatten();
+        }
+        embed_batch(judge, jobs);
+    }
+}
+
+fn embed_batch<J: Judge>(judge: &J, jobs: Vec<Job<J::Prepared>>) {
+    let pictures: Vec<&J::Prepared> = jobs.iter().flat_map(|job| &job.pictures).collect();
+    if pictures.is_empty() {
+        return;
+    }
+    match embed(judge, &pictures) {
+        Ok(seen) => {
+            let mut seen = seen.into_iter();
+            for job in jobs {
+                let own = seen.by_ref().take(job.pictures.len()).collect();
+                job.ticket.answer(finite(own));
+            }
+        }
+        // Only the request that is at fault shall fail.
+        Err(_) if jobs.len() > 1 => jobs
+            .into_iter()
+            .for_each(|job| embed_batch(judge, vec![job])),
+        Err(error) => {
+            for job in jobs {
+                job.ticket.answer(Err(error.clone()));
+            }
+        }
+    }
+}
+
+fn embed<J: Judge>(judge: &J, pictures: &[&J::Prepared]) -> Answer {
+    let seen = guarded(|| judge.embed(pictures))?;
+    if seen.len() == pictures.len() {
+        return Ok(seen);
+    }
+    let (seen, given) = (seen.len(), pictures.len());
+    let why = format!("the judge gave {seen} embeddings of {given} pictures");
+    Err(JudgeError::Failed(why))
+}
+
+fn finite(seen: Vec<Seen>) -> Answer {
+    let numbers = || seen.iter().flat_map(|seen| &seen.embedding);
+    if numbers().all(|number| number.is_finite()) {
+        return Ok(seen);
+    }
+    let why = "the network's embedding of a picture has numbers that are not finite";
+    Err(JudgeError::Failed(why.into()))
+}
+
+/// Makes an error of a panic, so that it ends a request and not a thread that serves them all.
+pub fn guarded<T>(ask: impl FnOnce() -> Result<T, JudgeError>) -> Result<T, JudgeError> {
+    // A judge is only read, and what a broken question has made is dropped.
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(failed()))
+}
+
+fn failed() -> JudgeError {
+    JudgeError::Failed("this request failed; the service's own output says why".into())
+}

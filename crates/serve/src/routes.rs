@@ -56,8 +56,10 @@ impl<J: Judge> Service<J> {
 
 type Shared<J> = State<Arc<Service<J>>>;
 
+type Route<J> = (Method, &'static str, MethodRouter<Arc<Service<J>>>);
+
 /// Every route, with its method.
-fn routes<J: Judge>() -> Vec<(Method, &'static str, MethodRouter<Arc<Service<J>>>)> {
+fn routes<J: Judge>() -> Vec<Route<J>> {
     vec![
         (Method::GET, "/", get(page::html)),
         (Method::GET, "/page.css", get(page::css)),

@@ -45,8 +45,9 @@ pub trait Judge: Send + Sync + 'static {
 /// The model, as `GET /health` describes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
-    /// The run folder or file that was opened.
-    pub name: String,
+    /// Tells the network from others, such as a checksum of its weights. Not a file's name: those of this
+    /// machine are no client's concern.
+    pub fingerprint: String,
     /// Channels, height and width of its input.
     pub input: [usize; 3],
     /// Numbers in an embedding, D.
@@ -87,13 +88,13 @@ pub struct Map {
 /// Why a judge has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JudgeError {
-    /// A picture that can't be read or shows nothing.
+    /// A picture that can't be read or shows nothing. Clients are told.
     #[error("{0}")]
     Picture(String),
-    /// A picture with too many pixels.
+    /// A picture with too many pixels. Clients are told.
     #[error("{0}")]
     PictureTooLarge(String),
-    /// Any failure that isn't a picture's fault.
+    /// Any failure that isn't a picture's fault. It is logged; clients are only told that there was one.
     #[error("{0}")]
     Failed(String),
 }

@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use crate::api_error::ApiError;
 use crate::judge::{Judge, JudgeError, Seen};
 use crate::limits::Limits;
+use crate::telemetry::Telemetry;
 use crate::upload::Upload;
 
 type Answer = Result<Vec<Seen>, JudgeError>;
@@ -20,6 +21,7 @@ type Answer = Result<Vec<Seen>, JudgeError>;
 /// The threads that prepare pictures, the one that embeds them, and the queue in between.
 pub struct Pipeline<J: Judge> {
     judge: Arc<J>,
+    telemetry: Arc<Telemetry>,
     /// Threads of its own: on rayon's, a batch would wait for the pictures of later ones.
     threads: ThreadPool,
     /// Unbounded, but [`places`](Self::places) bounds what is in it.
@@ -53,21 +55,30 @@ impl Ticket {
 
 impl<J: Judge> Pipeline<J> {
     /// Starts the threads.
-    pub fn start(judge: Arc<J>, limits: &Limits) -> std::io::Result<Self> {
+    pub fn start(
+        judge: Arc<J>,
+        telemetry: Arc<Telemetry>,
+        limits: &Limits,
+    ) -> std::io::Result<Self> {
         let threads = ThreadPoolBuilder::new()
             .num_threads(limits.preparing)
             .thread_name(|number| format!("prepare-{number}"))
             .build()
             .map_err(std::io::Error::other)?;
         let (queue, jobs) = mpsc::channel();
-        let (embedder, batch) = (Arc::clone(&judge), limits.batch);
+        let embedder = Embedder {
+            judge: Arc::clone(&judge),
+            telemetry: Arc::clone(&telemetry),
+            most: limits.batch,
+        };
         thread::Builder::new()
             .name("embed".into())
-            .spawn(move || embed_all(&*embedder, &jobs, batch))?;
+            .spawn(move || embedder.embed_all(&jobs))?;
         // A request must fit.
         let most = limits.waiting.max(limits.pictures).max(2);
         Ok(Self {
             judge,
+            telemetry,
             threads,
             queue,
             places: Arc::new(Semaphore::new(most)),
@@ -91,8 +102,13 @@ impl<J: Judge> Pipeline<J> {
             _places: places.map_err(|_| ApiError::busy())?,
         };
         let (judge, queue) = (Arc::clone(&self.judge), self.queue.clone());
-        self.threads
-            .spawn(move || prepare(&*judge, upload, ticket, &queue));
+        let telemetry = Arc::clone(&self.telemetry);
+        self.threads.spawn(move || {
+            if let Some(job) = prepare(&*judge, &telemetry, upload, ticket) {
+                // The queue's other end lives as long as this one.
+                let _ = queue.send(job);
+            }
+        });
         // An answer without a turn is an error, and comes at once.
         let _ = timeout_at(deadline, has_turn).await.map_err(busy)?;
         Ok(answer.await.map_err(|_| failed())??)
@@ -112,68 +128,86 @@ impl<J: Judge> Pipeline<J> {
     }
 }
 
+/// Prepares a request's pictures, unless it is no longer waited for or one of them can't be.
 fn prepare<J: Judge>(
     judge: &J,
+    telemetry: &Telemetry,
     upload: Upload,
     ticket: Ticket,
-    queue: &mpsc::Sender<Job<J::Prepared>>,
-) {
+) -> Option<Job<J::Prepared>> {
     if ticket.turn.is_closed() {
-        return;
+        return None;
     }
     let pictures = upload.pictures.par_iter();
-    let prepare = |(name, bytes): &(String, Vec<u8>)| guarded(|| judge.prepare(name, bytes));
+    let prepare = |(name, bytes): &(String, Vec<u8>)| {
+        guarded(|| judge.prepare(name, bytes)).inspect_err(|error| telemetry.refusal(error))
+    };
     let prepared: Vec<Result<J::Prepared, JudgeError>> = pictures.map(prepare).collect();
     // The files' memory can be had again.
     drop(upload);
     match prepared.into_iter().collect() {
-        // The queue's other end lives as long as this one.
-        Ok(pictures) => drop(queue.send(Job { pictures, ticket })),
-        Err(error) => ticket.answer(Err(error)),
-    }
-}
-
-/// Embeds what waits, until there is nobody left who could send more.
-fn embed_all<J: Judge>(judge: &J, queue: &mpsc::Receiver<Job<J::Prepared>>, most: usize) {
-    while let Ok(first) = queue.recv() {
-        let (mut jobs, mut pictures) = (Vec::new(), 0);
-        let mut next = Some(first);
-        while let Some(mut job) = next {
-            let (done, _) = oneshot::channel();
-            // Whoever has left, or has waited too long, is not waited for.
-            if std::mem::replace(&mut job.ticket.turn, done)
-                .send(())
-                .is_ok()
-            {
-                pictures += job.pictures.len();
-                jobs.push(job);
-            }
-            next = (pictures < most).then(|| queue.try_recv().ok()).flatten();
-        }
-        embed_batch(judge, jobs);
-    }
-}
-
-fn embed_batch<J: Judge>(judge: &J, jobs: Vec<Job<J::Prepared>>) {
-    let pictures: Vec<&J::Prepared> = jobs.iter().flat_map(|job| &job.pictures).collect();
-    if pictures.is_empty() {
-        return;
-    }
-    match embed(judge, &pictures) {
-        Ok(seen) => {
-            let mut seen = seen.into_iter();
-            for job in jobs {
-                let own = seen.by_ref().take(job.pictures.len()).collect();
-                job.ticket.answer(finite(own));
-            }
-        }
-        // Only the request that is at fault shall fail.
-        Err(_) if jobs.len() > 1 => jobs
-            .into_iter()
-            .for_each(|job| embed_batch(judge, vec![job])),
+        Ok(pictures) => Some(Job { pictures, ticket }),
         Err(error) => {
-            for job in jobs {
-                job.ticket.answer(Err(error.clone()));
+            ticket.answer(Err(error));
+            None
+        }
+    }
+}
+
+/// The thread that embeds.
+struct Embedder<J> {
+    judge: Arc<J>,
+    telemetry: Arc<Telemetry>,
+    /// Pictures from which on a batch takes no further request.
+    most: usize,
+}
+
+impl<J: Judge> Embedder<J> {
+    /// Embeds what waits, until there is nobody left who could send more.
+    fn embed_all(&self, queue: &mpsc::Receiver<Job<J::Prepared>>) {
+        while let Ok(first) = queue.recv() {
+            let (mut jobs, mut pictures) = (Vec::new(), 0);
+            let mut next = Some(first);
+            while let Some(mut job) = next {
+                let (done, _) = oneshot::channel();
+                // Whoever has left, or has waited too long, is not waited for.
+                if std::mem::replace(&mut job.ticket.turn, done)
+                    .send(())
+                    .is_ok()
+                {
+                    pictures += job.pictures.len();
+                    jobs.push(job);
+                }
+                next = (pictures < self.most)
+                    .then(|| queue.try_recv().ok())
+                    .flatten();
+            }
+            self.embed_batch(jobs);
+        }
+    }
+
+    fn embed_batch(&self, jobs: Vec<Job<J::Prepared>>) {
+        let pictures: Vec<&J::Prepared> = jobs.iter().flat_map(|job| &job.pictures).collect();
+        if pictures.is_empty() {
+            return;
+        }
+        self.telemetry.batch(pictures.len());
+        match embed(&*self.judge, &pictures) {
+            Ok(seen) => {
+                let mut seen = seen.into_iter();
+                for job in jobs {
+                    let own = seen.by_ref().take(job.pictures.len()).collect();
+                    job.ticket.answer(finite(own));
+                }
+            }
+            // Only the request that is at fault shall fail.
+            Err(_) if jobs.len() > 1 => {
+                jobs.into_iter().for_each(|job| self.embed_batch(vec![job]));
+            }
+            Err(error) => {
+                for job in jobs {
+                    job.ticket.answer(Err(error.clone()));
+                }
             }
         }
     }
@@ -205,5 +239,5 @@ pub fn guarded<T>(ask: impl FnOnce() -> Result<T, JudgeError>) -> Result<T, Judg
 }
 
 fn failed() -> JudgeError {
-    JudgeError::Failed("this request failed; the service's own output says why".into())
+    JudgeError::Failed("it panicked".into())
 }

@@ -1,28 +1,31 @@
 //! The routes and their handlers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router, middleware};
 use metrics::{Verdict, is_same};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::access::{Access, Origin};
 use crate::api_error::ApiError;
-use crate::guard::guard;
+use crate::guard::{Rules, ask_for_key, guard};
 use crate::judge::{Judge, JudgeError, Model, Seen};
-use crate::limits::Limits;
 use crate::page;
-use crate::pipeline::{Pipeline, guarded};
-use crate::upload::{ROOM_UNIT, Upload};
+use crate::pipeline::guarded;
+use crate::service::{Service, Shared};
+use crate::telemetry::observe;
+use crate::upload::Upload;
 
 /// Neighbours that a search returns unless asked for another number, and the most it can be asked for.
 const NEIGHBOURS: usize = 5;
@@ -32,60 +35,65 @@ const MOST_NEIGHBOURS: usize = 100;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What every handler needs.
-pub struct Service<J: Judge> {
-    pub judge: Arc<J>,
-    pub limits: Arc<Limits>,
-    /// For request bodies in memory, in units of [`ROOM_UNIT`] bytes.
-    pub room: Arc<Semaphore>,
-    pipeline: Pipeline<J>,
-}
+/// A path with its method, whether it takes no key to ask for it, and what answers.
+type Route<J> = (Method, &'static str, bool, MethodRouter<Arc<Service<J>>>);
 
-impl<J: Judge> Service<J> {
-    pub fn new(judge: J, limits: Limits) -> std::io::Result<Self> {
-        let judge = Arc::new(judge);
-        let room = limits.held.max(limits.body).div_ceil(ROOM_UNIT);
-        Ok(Self {
-            pipeline: Pipeline::start(Arc::clone(&judge), &limits)?,
-            judge,
-            room: Arc::new(Semaphore::new(room)),
-            limits: Arc::new(limits),
-        })
-    }
-}
-
-type Shared<J> = State<Arc<Service<J>>>;
-
-type Route<J> = (Method, &'static str, MethodRouter<Arc<Service<J>>>);
-
-/// Every route, with its method.
 fn routes<J: Judge>() -> Vec<Route<J>> {
     vec![
-        (Method::GET, "/", get(page::html)),
-        (Method::GET, "/page.css", get(page::css)),
-        (Method::GET, "/page.js", get(page::script)),
-        (Method::GET, "/health", get(health::<J>)),
-        (Method::GET, "/map", get(map::<J>)),
-        (Method::GET, "/openapi.json", get(openapi)),
-        (Method::POST, "/verify", post(verify::<J>)),
-        (Method::POST, "/embed", post(embed::<J>)),
-        (Method::POST, "/search", post(search::<J>)),
+        (Method::GET, "/", true, get(page::html)),
+        (Method::GET, "/page.css", true, get(page::css)),
+        (Method::GET, "/page.js", true, get(page::script)),
+        (Method::GET, "/health", true, get(health::<J>)),
+        (Method::GET, "/openapi.json", true, get(openapi)),
+        (Method::GET, "/map", false, get(map::<J>)),
+        (Method::GET, "/metrics", false, get(metrics::<J>)),
+        (Method::POST, "/verify", false, post(verify::<J>)),
+        (Method::POST, "/embed", false, post(embed::<J>)),
+        (Method::POST, "/search", false, post(search::<J>)),
     ]
 }
 
-pub fn router<J: Judge>(service: Service<J>, loopback: bool) -> Router {
+/// All of the service, on an address that is loopback or not.
+pub fn router<J: Judge>(service: Service<J>, access: Access, loopback: bool) -> Router {
+    let prefix: Arc<str> = access.prefix.as_str().into();
+    let cors = (!access.origins.is_empty()).then(|| cors(&access));
+    let rules = Arc::new(Rules { access, loopback });
     let mut router = Router::new();
-    for (_, path, answer) in routes::<J>() {
-        router = router.route(path, answer);
+    for (_, path, open, answer) in routes::<J>() {
+        let answer = match open {
+            true => answer,
+            false => answer.layer(middleware::from_fn_with_state(rules.clone(), ask_for_key)),
+        };
+        router = router.route(&format!("{prefix}{path}"), answer);
     }
-    let body = service.limits.body;
-    router
+    if !prefix.is_empty() {
+        // The page's paths are relative to its folder.
+        let page = Redirect::permanent(&format!("{prefix}/"));
+        router = router.route(&prefix, get(|| async { page }));
+    }
+    router = router
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(body))
-        .layer(middleware::from_fn_with_state(loopback, guard))
+        .layer(DefaultBodyLimit::max(service.limits.body));
+    if let Some(cors) = cors {
+        router = router.layer(cors);
+    }
+    let telemetry = Arc::clone(&service.telemetry);
+    router
+        .layer(middleware::from_fn_with_state(rules, guard))
+        .layer(middleware::from_fn_with_state((telemetry, prefix), observe))
         .layer(middleware::map_response(with_headers))
         .with_state(Arc::new(service))
+}
+
+/// Tells browsers that the pages of these sites may read the answers.
+fn cors(access: &Access) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(access.origins.iter().map(Origin::header)))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE])
+        .expose_headers([RETRY_AFTER])
+        .max_age(Duration::from_secs(3600))
 }
 
 async fn with_headers(mut response: Response) -> Response {
@@ -119,12 +127,17 @@ async fn openapi() -> impl IntoResponse {
     (kind, include_str!("openapi.json"))
 }
 
+async fn metrics<J: Judge>(State(service): Shared<J>) -> Result<Response, ApiError> {
+    let failed = |e: std::fmt::Error| JudgeError::Failed(format!("the metrics: {e}"));
+    Ok(service.telemetry.metrics().map_err(failed)?)
+}
+
 async fn health<J: Judge>(State(service): Shared<J>) -> impl IntoResponse {
     Json(json!({ "status": "ok", "model": service.judge.model() }))
 }
 
 async fn map<J: Judge>(State(service): Shared<J>) -> Result<Response, ApiError> {
-    let why = "there is no map: the run folder has no embeddings.tsv and metadata.tsv";
+    let why = "there is no map: the run has left no embeddings of test images";
     let no_map = || ApiError::new(StatusCode::NOT_FOUND, why);
     Ok(Json(service.judge.map().ok_or_else(no_map)?).into_response())
 }
@@ -287,7 +300,7 @@ mod tests {
             .collect();
         let served: BTreeSet<_> = routes::<Nobody>()
             .iter()
-            .map(|(method, path, _)| (method.to_string(), path.to_string()))
+            .map(|(method, path, ..)| (method.to_string(), path.to_string()))
             // The page's own files.
             .filter(|(_, path)| path != "/" && !path.starts_with("/page."))
             .collect();

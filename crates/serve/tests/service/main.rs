@@ -1,208 +1,17 @@
 //! The service as its clients see it: a real server on a free port, and bytes over sockets.
 
+mod operation;
+mod running;
+
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
-use serve::{Judge, JudgeError, Limits, Map, Model, Seen, Server, Verdict};
+use serve::Limits;
 
-/// Takes a picture's bytes for a number in text, and that number for its embedding.
-#[derive(Clone, Default)]
-struct Arithmetic {
-    takes: Duration,
-    /// Whoever holds it holds up the embedding.
-    gate: Arc<Mutex<()>>,
-    /// Pictures of each batch, in order.
-    batches: Arc<Mutex<Vec<usize>>>,
-}
-
-/// A number that can be read, but not embedded.
-const PANICS: f32 = -1.0;
-
-impl Judge for Arithmetic {
-    type Prepared = f32;
-
-    fn model(&self) -> Model {
-        Model {
-            name: "arithmetic".into(),
-            input: [1, 28, 28],
-            embedding: 1,
-            threshold: 1.0,
-            gallery: 3,
-            map: false,
-        }
-    }
-
-    fn prepare(&self, name: &str, bytes: &[u8]) -> Result<f32, JudgeError> {
-        let text = std::str::from_utf8(bytes).ok();
-        match text.and_then(|text| text.parse().ok()) {
-            Some(number) if number >= 1e6 => {
-                Err(JudgeError::PictureTooLarge(format!("{name} is too large")))
-            }
-            Some(number) => Ok(number),
-            None if bytes == b"panic" => panic!("as asked"),
-            None => Err(JudgeError::Picture(format!("{name} is no number"))),
-        }
-    }
-
-    fn embed(&self, pictures: &[&f32]) -> Result<Vec<Seen>, JudgeError> {
-        self.batches.lock().unwrap().push(pictures.len());
-        // A batch that panicked left nothing broken.
-        drop(self.gate.lock());
-        thread::sleep(self.takes);
-        let see = |&&number: &&f32| {
-            assert_ne!(number, PANICS, "as asked");
-            Seen {
-                embedding: vec![number],
-                place: None,
-                treatment: Vec::new(),
-            }
-        };
-        Ok(pictures.iter().map(see).collect())
-    }
-
-    fn verdict(&self, a: &[f32], b: &[f32]) -> Result<Verdict, JudgeError> {
-        let distance = (a[0] - b[0]).abs();
-        Ok(Verdict {
-            same: distance <= 1.0,
-            distance,
-            threshold: 1.0,
-            far_at_threshold: None,
-        })
-    }
-
-    fn nearest(&self, embedding: &[f32], count: usize) -> Result<Vec<(String, f32)>, JudgeError> {
-        let neighbour = |number: u8| {
-            let distance = (f32::from(number) - embedding[0]).abs();
-            (number.to_string(), distance)
-        };
-        let mut found: Vec<_> = (0..3).map(neighbour).collect();
-        found.sort_by(|a, b| a.1.total_cmp(&b.1));
-        found.truncate(count);
-        Ok(found)
-    }
-
-    fn map(&self) -> Option<&Map> {
-        None
-    }
-}
-
-struct Running {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Running {
-    fn start(takes: Duration, limits: Limits) -> Self {
-        let judge = Arithmetic {
-            takes,
-            ..Arithmetic::default()
-        };
-        Self::with(judge, limits)
-    }
-
-    fn with(judge: Arithmetic, limits: Limits) -> Self {
-        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-        let server = Server::listen(any, judge, limits).unwrap();
-        let address = server.address();
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        let thread = thread::spawn(move || server.run(|| seen.load(Ordering::Relaxed)));
-        Self {
-            address,
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    fn quick() -> Self {
-        Self::start(Duration::ZERO, Limits::default())
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        // A test that waits for ever says less than one that fails.
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
-        stream
-    }
-
-    fn send(&self, request: impl AsRef<[u8]>) -> (u16, Value) {
-        let mut stream = self.connect();
-        stream.write_all(request.as_ref()).unwrap();
-        answer(stream)
-    }
-
-    fn get(&self, path: &str) -> (u16, Value) {
-        self.send(format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        ))
-    }
-
-    /// Sends a request and does not wait for its answer.
-    fn ask(&self, path: &str, fields: &[(&str, &str)]) -> TcpStream {
-        let mut stream = self.connect();
-        stream.write_all(form(path, fields).as_bytes()).unwrap();
-        stream
-    }
-
-    fn post(&self, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
-        self.send(form(path, fields))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok() || thread::panicking());
-    }
-}
-
-fn form(path: &str, fields: &[(&str, &str)]) -> String {
-    let mut body = String::new();
-    for (name, text) in fields {
-        body += "--edge\r\nContent-Disposition: form-data; ";
-        body += &format!("name=\"{name}\"; filename=\"{name}\"\r\n\r\n{text}\r\n");
-    }
-    body += "--edge--\r\n";
-    format!(
-        "{}{body}",
-        head(path, "multipart/form-data; boundary=edge", body.len())
-    )
-}
-
-fn head(path: &str, kind: &str, length: usize) -> String {
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n\
-         Content-Length: {length}\r\n\r\n"
-    )
-}
-
-/// The status and the JSON of an answer, `Null` if it is none.
-fn answer(mut stream: TcpStream) -> (u16, Value) {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("{text:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap_or_default())
-}
-
-fn refused((status, answer): (u16, Value), expected: u16, why: &str) {
-    let error = answer["error"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{status}: {answer}"));
-    assert_eq!(status, expected, "{error}");
-    assert!(error.contains(why), "{error:?} does not say {why:?}");
-}
+use crate::running::{Arithmetic, Running, answer, form, head, refused};
 
 #[test]
 fn a_thousand_requests_at_once_are_all_answered_rightly() {
@@ -252,7 +61,10 @@ fn pictures_are_embedded_in_order_and_searched() {
     assert_eq!(status, 200);
     assert_eq!(answer["neighbours"].as_array().unwrap().len(), 2);
     assert_eq!(answer["neighbours"][0]["name"], "2");
-    assert_eq!(server.get("/health").1["model"]["name"], "arithmetic");
+    assert_eq!(
+        server.get("/health").1["model"]["fingerprint"],
+        "arithmetic"
+    );
 }
 
 #[test]
@@ -454,7 +266,7 @@ fn a_picture_that_fails_in_a_batch_fails_alone() {
     assert_eq!((one.0, one.1["distance"].as_f64()), (200, Some(0.0)));
     assert_eq!((two.0, two.1["distance"].as_f64()), (200, Some(1.0)));
     refused(panicked, 500, "this request failed");
-    refused(no_number, 500, "not finite");
+    refused(no_number, 500, "this request failed");
     refused(unreadable, 422, "a is no number");
     // All four that can be read, and then each of them alone.
     assert_eq!(*judge.batches.lock().unwrap(), [1, 8, 2, 2, 2, 2]);
@@ -524,7 +336,7 @@ fn other_sites_get_nothing() {
             "GET /health HTTP/1.1\r\nHost: {host}\r\n{origin}Connection: close\r\n\r\n"
         ))
     };
-    refused(from("example.org", ""), 421, "localhost alone");
+    refused(from("example.org", ""), 421, "does not answer to this host");
     refused(
         from("localhost:1", "Origin: http://example.org\r\n"),
         403,

@@ -140,7 +140,9 @@ pub fn serve(args: &ServeArgs) -> Result<()> {
     let address = server.address();
     if !address.ip().is_loopback() {
         tell(match has_key {
-            true => format!("warning: what is sent to {address} is not encrypted, nor is the API key"),
+            true => {
+                format!("warning: what is sent to {address} is not encrypted, nor is the API key")
+            }
             false => format!(
                 "warning: whoever reaches this machine at {address} can use the service: there is no \
                  password (--api-key-file) and no encryption"

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Duration, Instant, timeout_at};
@@ -35,31 +34,28 @@ pub struct Pipeline<J: Judge> {
 /// A request's pictures, ready to be embedded.
 struct Job<P> {
     pictures: Vec<P>,
-    ticket: Ticket,
-}
-
-/// What a request holds while it waits.
-struct Ticket {
     /// Told when the request's turn has come.
     turn: oneshot::Sender<()>,
     reply: oneshot::Sender<Answer>,
-    _places: OwnedSemaphorePermit,
+    _places: Arc<OwnedSemaphorePermit>,
 }
 
-impl Ticket {
+impl<P> Job<P> {
     fn answer(self, answer: Answer) {
         // A client that has left needs none.
         let _ = self.reply.send(answer);
     }
 }
 
+/// What the files of a request take, until the last of them is prepared, be it waited for or not.
+struct Held {
+    upload: Upload,
+    _places: Arc<OwnedSemaphorePermit>,
+}
+
 impl<J: Judge> Pipeline<J> {
     /// Starts the threads.
-    pub fn start(
-        judge: Arc<J>,
-        telemetry: Arc<Telemetry>,
-        limits: &Limits,
-    ) -> std::io::Result<Self> {
+    pub fn new(judge: Arc<J>, telemetry: Arc<Telemetry>, limits: &Limits) -> std::io::Result<Self> {
         let threads = ThreadPoolBuilder::new()
             .num_threads(limits.preparing)
             .thread_name(|number| format!("prepare-{number}"))
@@ -94,24 +90,50 @@ impl<J: Judge> Pipeline<J> {
         let pictures = upload.pictures.len().min(self.most) as u32;
         let places = Arc::clone(&self.places).acquire_many_owned(pictures);
         let places = timeout_at(deadline, places).await.map_err(busy)?;
+        let places = Arc::new(places.map_err(|_| ApiError::busy())?);
+        let pictures = self.prepare(upload, Arc::clone(&places));
+        let pictures = timeout_at(deadline, pictures).await.map_err(busy)??;
         let (turn, has_turn) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
-        let ticket = Ticket {
+        let job = Job {
+            pictures,
             turn,
             reply,
-            _places: places.map_err(|_| ApiError::busy())?,
+            _places: places,
         };
-        let (judge, queue) = (Arc::clone(&self.judge), self.queue.clone());
-        let telemetry = Arc::clone(&self.telemetry);
-        self.threads.spawn(move || {
-            if let Some(job) = prepare(&*judge, &telemetry, upload, ticket) {
-                // The queue's other end lives as long as this one.
-                let _ = queue.send(job);
-            }
-        });
-        // An answer without a turn is an error, and comes at once.
+        // Its other end lives as long as this one.
+        self.queue.send(job).map_err(|_| failed())?;
+        // An error if the job is gone, and then so is its answer.
         let _ = timeout_at(deadline, has_turn).await.map_err(busy)?;
         Ok(answer.await.map_err(|_| failed())??)
+    }
+
+    /// Prepares a request's pictures, each by itself: a thread that waited for another picture would take up
+    /// a later request meanwhile, and not come back before that is done.
+    async fn prepare(
+        &self,
+        upload: Upload,
+        places: Arc<OwnedSemaphorePermit>,
+    ) -> Result<Vec<J::Prepared>, JudgeError> {
+        let count = upload.pictures.len();
+        let held = Arc::new(Held {
+            upload,
+            _places: places,
+        });
+        let prepare = |index| {
+            let held = Arc::clone(&held);
+            self.start(move |judge: &J| {
+                let (name, bytes): &(String, Vec<u8>) = &held.upload.pictures[index];
+                judge.prepare(name, bytes)
+            })
+        };
+        let answers: Vec<_> = (0..count).map(prepare).collect();
+        let mut prepared = Vec::with_capacity(count);
+        for answer in answers {
+            let answer = answer.await.unwrap_or_else(|_| Err(failed()));
+            prepared.push(answer.inspect_err(|error| self.telemetry.refusal(error)));
+        }
+        prepared.into_iter().collect()
     }
 
     /// Asks the judge something else, on one of the threads that prepare pictures.
@@ -119,38 +141,22 @@ impl<J: Judge> Pipeline<J> {
         &self,
         question: impl FnOnce(&J) -> Result<T, JudgeError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        Ok(self.start(question).await.map_err(|_| failed())??)
+    }
+
+    /// Has a thread ask the judge, unless nobody waits for the answer by then.
+    fn start<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&J) -> Result<T, JudgeError> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, JudgeError>> {
         let (reply, answer) = oneshot::channel();
         let judge = Arc::clone(&self.judge);
         self.threads.spawn(move || {
-            let _ = reply.send(guarded(|| question(&judge)));
+            if !reply.is_closed() {
+                let _ = reply.send(guarded(|| question(&judge)));
+            }
         });
-        Ok(answer.await.map_err(|_| failed())??)
-    }
-}
-
-/// Prepares a request's pictures, unless it is no longer waited for or one of them can't be.
-fn prepare<J: Judge>(
-    judge: &J,
-    telemetry: &Telemetry,
-    upload: Upload,
-    ticket: Ticket,
-) -> Option<Job<J::Prepared>> {
-    if ticket.turn.is_closed() {
-        return None;
-    }
-    let pictures = upload.pictures.par_iter();
-    let prepare = |(name, bytes): &(String, Vec<u8>)| {
-        guarded(|| judge.prepare(name, bytes)).inspect_err(|error| telemetry.refusal(error))
-    };
-    let prepared: Vec<Result<J::Prepared, JudgeError>> = pictures.map(prepare).collect();
-    // The files' memory can be had again.
-    drop(upload);
-    match prepared.into_iter().collect() {
-        Ok(pictures) => Some(Job { pictures, ticket }),
-        Err(error) => {
-            ticket.answer(Err(error));
-            None
-        }
+        answer
     }
 }
 
@@ -171,10 +177,7 @@ impl<J: Judge> Embedder<J> {
             while let Some(mut job) = next {
                 let (done, _) = oneshot::channel();
                 // Whoever has left, or has waited too long, is not waited for.
-                if std::mem::replace(&mut job.ticket.turn, done)
-                    .send(())
-                    .is_ok()
-                {
+                if std::mem::replace(&mut job.turn, done).send(()).is_ok() {
                     pictures += job.pictures.len();
                     jobs.push(job);
                 }
@@ -197,7 +200,7 @@ impl<J: Judge> Embedder<J> {
                 let mut seen = seen.into_iter();
                 for job in jobs {
                     let own = seen.by_ref().take(job.pictures.len()).collect();
-                    job.ticket.answer(finite(own));
+                    job.answer(finite(own));
                 }
             }
             // Only the request that is at fault shall fail.
@@ -206,7 +209,7 @@ impl<J: Judge> Embedder<J> {
             }
             Err(error) => {
                 for job in jobs {
-                    job.ticket.answer(Err(error.clone()));
+                    job.answer(Err(error.clone()));
                 }
             }
         }

@@ -32,7 +32,7 @@ impl<J: Judge> Service<J> {
         // Twice: a body of JSON is there beside the pictures in it.
         let room = limits.held.max(2 * limits.body).div_ceil(ROOM_UNIT);
         Ok(Self {
-            pipeline: Pipeline::start(Arc::clone(&judge), Arc::clone(&telemetry), &limits)?,
+            pipeline: Pipeline::new(Arc::clone(&judge), Arc::clone(&telemetry), &limits)?,
             judge,
             room: Arc::new(Semaphore::new(room)),
             limits,

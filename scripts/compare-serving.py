@@ -161,7 +161,7 @@ def compare(load, judged, sides, rounds, seconds):
                 line += f"; ours gives {spread(ratios, '.2f')} times as many"
             print(line)
     for name, rate in most.items():
-        print(f"{name}: at most {rate:,.0f} verdicts a second")
+        print(f"{name}: at most {rate:,.0f} verdicts a second (median)")
 
 
 if __name__ == "__main__":

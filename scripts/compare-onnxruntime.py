@@ -12,8 +12,6 @@ side is given too.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +19,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from lenet_onnx import lenet_onnx
+from ours import Ours
 from safetensors.numpy import load_file, save_file
 
 # Images in a call, and calls in a round.
@@ -53,39 +51,6 @@ def weights(rng):
     return drawn
 
 
-def graph(weights):
-    nodes, x = [], "images"
-
-    def add(op, name, *inputs, **attributes):
-        nonlocal x
-        nodes.append(helper.make_node(op, [x, *inputs], [name], **attributes))
-        x = name
-
-    for name in SHAPES:
-        of_layer = f"{name}.weight", f"{name}.bias"
-        if name.startswith("conv"):
-            add("Conv", name, *of_layer)
-            add("Relu", f"{name}.relu")
-            add("MaxPool", f"{name}.pool", kernel_shape=[2, 2], strides=[2, 2])
-            continue
-        if name == "ip1":
-            add("Flatten", "features")
-        add("Gemm", name, *of_layer, transB=1)
-        if name != "feat":
-            add("Relu", f"{name}.relu")
-    tensor = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "lenet",
-        [tensor("images", TensorProto.FLOAT, ["N", *NET["input"]])],
-        [tensor(x, TensorProto.FLOAT, ["N", NET["embedding"]])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
 class Onnx:
     def __init__(self, model, images, threads):
         options = onnxruntime.SessionOptions()
@@ -106,27 +71,6 @@ class Onnx:
         return time.perf_counter() - start
 
 
-class Ours:
-    def __init__(self, program, start_file, result_file, threads):
-        self.process = subprocess.Popen(
-            [program, json.dumps(NET), start_file, result_file],
-            env=os.environ | {"RAYON_NUM_THREADS": str(threads)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if self.process.stdout.readline() != "ready\n":
-            sys.exit(f"{program} failed")
-
-    def seconds(self, count, calls):
-        print(count, calls, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def check(found, expected):
     worst, largest = np.abs(found - expected).max(), np.abs(expected).max()
     # `not <=` rather than `>`: a NaN must fail.
@@ -138,14 +82,14 @@ def check(found, expected):
 def main(program, rounds=25):
     rng = np.random.default_rng(1)
     start = weights(rng)
-    model = graph(start)
+    model = lenet_onnx(NET, start)
     images = rng.uniform(0, 1, (max(CALLS), *NET["input"])).astype(np.float32)
     print(f"ONNX Runtime {onnxruntime.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         start_file, result_file = Path(folder) / "start", Path(folder) / "result"
         save_file(start | {"images": images}, start_file)
         for threads in (1, 2):
-            ours = Ours(program, start_file, result_file, threads)
+            ours = Ours([program, json.dumps(NET), start_file, result_file], threads)
             sides = {"onnx": Onnx(model, images, threads), "ours": ours}
             check(load_file(result_file)["embeddings"], sides["onnx"].embed(images))
             print(f"{threads} thread{'s'[: threads - 1]}, of {rounds} rounds:")

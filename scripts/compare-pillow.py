@@ -14,8 +14,6 @@ Then times ROUNDS (15) alternating rounds, with 1 and with 2 threads; Pillow's l
 decode and scale. Ratios are taken within a round, so a busy machine slows all sides.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +23,7 @@ from statistics import median
 
 import numpy
 import PIL
+from ours import Ours
 from PIL import Image
 
 COUNT = 64
@@ -74,27 +73,6 @@ class Pillow:
         return time.perf_counter() - start
 
 
-class Ours:
-    def __init__(self, program, folder, result, threads):
-        self.process = subprocess.Popen(
-            [program, folder, result],
-            env=os.environ | {"RAYON_NUM_THREADS": str(threads)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if self.process.stdout.readline() != "ready\n":
-            sys.exit(f"{program} failed")
-
-    def seconds(self):
-        print(file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def count(threads):
     return "1 thread" if threads == 1 else f"{threads} threads"
 
@@ -118,7 +96,7 @@ def compare(program, kind, rounds, folder):
         sides["plain", threads] = Pillow(files, to, False, threads)
         if kind == "jpg":
             sides["draft", threads] = Pillow(files, to, True, threads)
-        sides["ours", threads] = Ours(program, pictures, result, threads)
+        sides["ours", threads] = Ours([program, pictures, result], threads)
 
         framed = numpy.fromfile(result, numpy.uint8).reshape(COUNT, 3, FRAME, FRAME)
         ours = framed[:, :, top : top + to[1], left : left + to[0]].transpose(0, 2, 3, 1)

@@ -33,10 +33,15 @@ impl ApiError {
 
 impl From<JudgeError> for ApiError {
     fn from(error: JudgeError) -> Self {
-        let status = match error {
+        let status = match &error {
             JudgeError::Picture(_) => StatusCode::UNPROCESSABLE_ENTITY,
             JudgeError::PictureTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            JudgeError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            JudgeError::Failed(why) => {
+                // It may name files of this machine, which are no client's concern.
+                tracing::error!(%why, "a request failed");
+                let why = "this request failed; the service's own log says why";
+                return Self::new(StatusCode::INTERNAL_SERVER_ERROR, why);
+            }
         };
         Self::new(status, error.to_string())
     }

@@ -3,16 +3,27 @@ use serde::Serialize;
 
 /// Embeds pictures and compares them.
 ///
-/// The server calls these methods from several threads at once, on threads that may block.
+/// The server calls these methods from several threads at once, [`embed`](Judge::embed) from one. If one of
+/// them panics, the request that was asked about fails with status 500, and no other.
 pub trait Judge: Send + Sync + 'static {
+    /// A picture that is ready to be embedded.
+    type Prepared: Send + Sync + 'static;
+
     /// What the judge is.
     fn model(&self) -> Model;
 
-    /// Embeds pictures, in order. Each is given as a name for errors and the bytes of a file.
+    /// Makes a picture of the bytes of a file; errors call it `name`.
     ///
     /// # Errors
-    /// [`JudgeError`] for the first picture that can't be embedded.
-    fn embed(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError>;
+    /// [`JudgeError`] if it can't be read or shows nothing.
+    fn prepare(&self, name: &str, bytes: &[u8]) -> Result<Self::Prepared, JudgeError>;
+
+    /// Embeds pictures, in order. They come from all the requests that wait, so an embedding must not
+    /// depend on what else is in the batch.
+    ///
+    /// # Errors
+    /// [`JudgeError`] if one of them can't be embedded. The server then asks for each request alone.
+    fn embed(&self, pictures: &[&Self::Prepared]) -> Result<Vec<Seen>, JudgeError>;
 
     /// The verdict on two embeddings, (D,) each, that [`Judge::embed`] returned.
     ///
@@ -34,8 +45,9 @@ pub trait Judge: Send + Sync + 'static {
 /// The model, as `GET /health` describes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
-    /// The run folder or file that was opened.
-    pub name: String,
+    /// Tells the network from others, such as a checksum of its weights. Not a file's name: those of this
+    /// machine are no client's concern.
+    pub fingerprint: String,
     /// Channels, height and width of its input.
     pub input: [usize; 3],
     /// Numbers in an embedding, D.
@@ -76,13 +88,13 @@ pub struct Map {
 /// Why a judge has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JudgeError {
-    /// A picture that can't be read or shows nothing.
+    /// A picture that can't be read or shows nothing. Clients are told.
     #[error("{0}")]
     Picture(String),
-    /// A picture with too many pixels.
+    /// A picture with too many pixels. Clients are told.
     #[error("{0}")]
     PictureTooLarge(String),
-    /// Any failure that isn't a picture's fault.
+    /// Any failure that isn't a picture's fault. It is logged; clients are only told that there was one.
     #[error("{0}")]
     Failed(String),
 }

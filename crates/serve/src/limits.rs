@@ -12,8 +12,12 @@ pub struct Limits {
     pub pictures: usize,
     /// Open connections; further ones wait to be accepted.
     pub connections: usize,
-    /// Requests computed at a time; further ones wait.
-    pub computing: usize,
+    /// Pictures prepared at a time, each on a thread of its own.
+    pub preparing: usize,
+    /// Pictures that are being prepared, wait to be embedded or are embedded; further requests wait.
+    pub waiting: usize,
+    /// Pictures of a batch from which on no further request is added to it.
+    pub batch: usize,
     /// How long a request's head may take to arrive, and a connection may be idle.
     pub head: Duration,
     /// How long a request's body may take to arrive.
@@ -26,13 +30,17 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let cores = available_parallelism().map_or(1, usize::from);
         Self {
             body: 16 << 20,
             held: 256 << 20,
             pictures: 64,
             // Below the 1,024 open files that many systems allow a program.
             connections: 512,
-            computing: available_parallelism().map_or(1, usize::from),
+            preparing: cores,
+            waiting: 1024,
+            // More would be no faster, and answered later.
+            batch: 32 * cores,
             head: Duration::from_secs(10),
             upload: Duration::from_secs(30),
             wait: Duration::from_secs(60),

@@ -1,28 +1,31 @@
 //! The routes and their handlers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router, middleware};
 use metrics::{Verdict, is_same};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::access::{Access, Origin};
 use crate::api_error::ApiError;
-use crate::guard::guard;
+use crate::guard::{Rules, ask_for_key, guard};
 use crate::judge::{Judge, JudgeError, Model, Seen};
-use crate::limits::Limits;
 use crate::page;
-use crate::upload::{ROOM_UNIT, Upload};
+use crate::pipeline::guarded;
+use crate::service::{Service, Shared};
+use crate::telemetry::observe;
+use crate::upload::Upload;
 
 /// Neighbours that a search returns unless asked for another number, and the most it can be asked for.
 const NEIGHBOURS: usize = 5;
@@ -32,80 +35,65 @@ const MOST_NEIGHBOURS: usize = 100;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What every handler needs.
-#[derive(Clone)]
-pub struct Service {
-    pub judge: Arc<dyn Judge>,
-    pub limits: Arc<Limits>,
-    /// For request bodies in memory, in units of [`ROOM_UNIT`] bytes.
-    pub room: Arc<Semaphore>,
-    computing: Arc<Semaphore>,
-}
+/// A path with its method, whether it takes no key to ask for it, and what answers.
+type Route<J> = (Method, &'static str, bool, MethodRouter<Arc<Service<J>>>);
 
-impl Service {
-    pub fn new(judge: Arc<dyn Judge>, limits: Limits) -> Self {
-        let room = limits.held.max(limits.body).div_ceil(ROOM_UNIT);
-        Self {
-            judge,
-            room: Arc::new(Semaphore::new(room)),
-            computing: Arc::new(Semaphore::new(limits.computing)),
-            limits: Arc::new(limits),
-        }
-    }
-
-    /// Asks the judge when it is this request's turn, on a thread that may block.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&dyn Judge) -> Result<T, JudgeError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let turn = timeout(self.limits.wait, self.computing.clone().acquire_owned());
-        let turn = turn.await.map_err(|_| ApiError::busy())?;
-        let turn = turn.map_err(|_| ApiError::busy())?;
-        let judge = Arc::clone(&self.judge);
-        let asked = tokio::task::spawn_blocking(move || {
-            let answer = question(&*judge);
-            // Not where the answer is awaited: the computation goes on after a client has left.
-            drop(turn);
-            answer
-        });
-        match asked.await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "this request failed; the service's own output says why",
-            )),
-        }
-    }
-}
-
-/// Every route, with its method.
-fn routes() -> Vec<(Method, &'static str, MethodRouter<Service>)> {
+fn routes<J: Judge>() -> Vec<Route<J>> {
     vec![
-        (Method::GET, "/", get(page::html)),
-        (Method::GET, "/page.css", get(page::css)),
-        (Method::GET, "/page.js", get(page::script)),
-        (Method::GET, "/health", get(health)),
-        (Method::GET, "/map", get(map)),
-        (Method::GET, "/openapi.json", get(openapi)),
-        (Method::POST, "/verify", post(verify)),
-        (Method::POST, "/embed", post(embed)),
-        (Method::POST, "/search", post(search)),
+        (Method::GET, "/", true, get(page::html)),
+        (Method::GET, "/page.css", true, get(page::css)),
+        (Method::GET, "/page.js", true, get(page::script)),
+        (Method::GET, "/health", true, get(health::<J>)),
+        (Method::GET, "/openapi.json", true, get(openapi)),
+        (Method::GET, "/map", false, get(map::<J>)),
+        (Method::GET, "/metrics", false, get(metrics::<J>)),
+        (Method::POST, "/verify", false, post(verify::<J>)),
+        (Method::POST, "/embed", false, post(embed::<J>)),
+        (Method::POST, "/search", false, post(search::<J>)),
     ]
 }
 
-pub fn router(service: Service, loopback: bool) -> Router {
+/// All of the service, on an address that is loopback or not.
+pub fn router<J: Judge>(service: Service<J>, access: Access, loopback: bool) -> Router {
+    let prefix: Arc<str> = access.prefix.as_str().into();
+    let cors = (!access.origins.is_empty()).then(|| cors(&access));
+    let rules = Arc::new(Rules { access, loopback });
     let mut router = Router::new();
-    for (_, path, answer) in routes() {
-        router = router.route(path, answer);
+    for (_, path, open, answer) in routes::<J>() {
+        let answer = match open {
+            true => answer,
+            false => answer.layer(middleware::from_fn_with_state(rules.clone(), ask_for_key)),
+        };
+        router = router.route(&format!("{prefix}{path}"), answer);
     }
-    let body = service.limits.body;
-    router
+    if !prefix.is_empty() {
+        // The page's paths are relative to its folder.
+        let page = Redirect::permanent(&format!("{prefix}/"));
+        router = router.route(&prefix, get(|| async { page }));
+    }
+    router = router
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(body))
-        .layer(middleware::from_fn_with_state(loopback, guard))
+        .layer(DefaultBodyLimit::max(service.limits.body));
+    if let Some(cors) = cors {
+        router = router.layer(cors);
+    }
+    let telemetry = Arc::clone(&service.telemetry);
+    router
+        .layer(middleware::from_fn_with_state(rules, guard))
+        .layer(middleware::from_fn_with_state((telemetry, prefix), observe))
         .layer(middleware::map_response(with_headers))
-        .with_state(service)
+        .with_state(Arc::new(service))
+}
+
+/// Tells browsers that the pages of these sites may read the answers.
+fn cors(access: &Access) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(access.origins.iter().map(Origin::header)))
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE])
+        .expose_headers([RETRY_AFTER])
+        .max_age(Duration::from_secs(3600))
 }
 
 async fn with_headers(mut response: Response) -> Response {
@@ -139,12 +127,17 @@ async fn openapi() -> impl IntoResponse {
     (kind, include_str!("openapi.json"))
 }
 
-async fn health(State(service): State<Service>) -> impl IntoResponse {
+async fn metrics<J: Judge>(State(service): Shared<J>) -> Result<Response, ApiError> {
+    let failed = |e: std::fmt::Error| JudgeError::Failed(format!("the metrics: {e}"));
+    Ok(service.telemetry.metrics().map_err(failed)?)
+}
+
+async fn health<J: Judge>(State(service): Shared<J>) -> impl IntoResponse {
     Json(json!({ "status": "ok", "model": service.judge.model() }))
 }
 
-async fn map(State(service): State<Service>) -> Result<Response, ApiError> {
-    let why = "there is no map: the run folder has no embeddings.tsv and metadata.tsv";
+async fn map<J: Judge>(State(service): Shared<J>) -> Result<Response, ApiError> {
+    let why = "there is no map: the run has left no embeddings of test images";
     let no_map = || ApiError::new(StatusCode::NOT_FOUND, why);
     Ok(Json(service.judge.map().ok_or_else(no_map)?).into_response())
 }
@@ -157,8 +150,8 @@ struct Verified {
     b: Seen,
 }
 
-async fn verify(
-    State(service): State<Service>,
+async fn verify<J: Judge>(
+    State(service): Shared<J>,
     request: Request,
 ) -> Result<Json<Verified>, ApiError> {
     let mut upload = Upload::read(&service, request, 2).await?;
@@ -169,17 +162,11 @@ async fn verify(
         let why = format!("send two pictures, as the fields a and b; the request has {names:?}");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, why));
     }
-    let verified = service.ask(move |judge| {
-        let mut seen = judge.embed(&upload.pictures)?.into_iter();
-        let (Some(a), Some(b)) = (seen.next(), seen.next()) else {
-            return Err(JudgeError::Failed(
-                "two pictures were not seen as two".into(),
-            ));
-        };
-        let verdict = judge.verdict(&a.embedding, &b.embedding)?;
-        Ok(Verified { verdict, a, b })
-    });
-    Ok(Json(verified.await?))
+    let seen = service.pipeline.embed(upload).await?;
+    let [a, b] = <[Seen; 2]>::try_from(seen)
+        .map_err(|_| JudgeError::Failed("two pictures were not seen as two".into()))?;
+    let verdict = guarded(|| service.judge.verdict(&a.embedding, &b.embedding))?;
+    Ok(Json(Verified { verdict, a, b }))
 }
 
 #[derive(Serialize)]
@@ -187,8 +174,8 @@ struct Embeddings {
     pictures: Vec<Seen>,
 }
 
-async fn embed(
-    State(service): State<Service>,
+async fn embed<J: Judge>(
+    State(service): Shared<J>,
     request: Request,
 ) -> Result<Json<Embeddings>, ApiError> {
     let upload = Upload::read(&service, request, service.limits.pictures).await?;
@@ -196,10 +183,8 @@ async fn embed(
         let why = "send one picture or more, a field each";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, why));
     }
-    let pictures = service.ask(move |judge| judge.embed(&upload.pictures));
-    Ok(Json(Embeddings {
-        pictures: pictures.await?,
-    }))
+    let pictures = service.pipeline.embed(upload).await?;
+    Ok(Json(Embeddings { pictures }))
 }
 
 #[derive(Deserialize)]
@@ -221,8 +206,8 @@ struct Hit {
     same: bool,
 }
 
-async fn search(
-    State(service): State<Service>,
+async fn search<J: Judge>(
+    State(service): Shared<J>,
     query: Result<Query<SearchQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<Json<Found>, ApiError> {
@@ -242,10 +227,13 @@ async fn search(
         return Err(ApiError::new(StatusCode::NOT_FOUND, why));
     }
     let upload = Upload::read(&service, request, 1).await?;
-    let found = service.ask(move |judge| {
-        let Some(query) = judge.embed(&upload.pictures)?.into_iter().next() else {
-            return Ok(None);
-        };
+    if upload.pictures.is_empty() {
+        let why = "send a picture, as a field";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, why));
+    }
+    let mut seen = service.pipeline.embed(upload).await?;
+    let query = seen.remove(0);
+    let found = service.pipeline.ask(move |judge| {
         let hit = |(name, distance)| Hit {
             same: is_same(distance, threshold),
             name,
@@ -253,10 +241,9 @@ async fn search(
         };
         let nearest = judge.nearest(&query.embedding, count)?;
         let neighbours = nearest.into_iter().map(hit).collect();
-        Ok(Some(Found { query, neighbours }))
+        Ok(Found { query, neighbours })
     });
-    let no_picture = || ApiError::new(StatusCode::BAD_REQUEST, "send a picture, as a field");
-    Ok(Json(found.await?.ok_or_else(no_picture)?))
+    Ok(Json(found.await?))
 }
 
 #[cfg(test)]
@@ -266,6 +253,38 @@ mod tests {
     use serde_json::Value;
 
     use super::routes;
+    use crate::{Judge, JudgeError, Map, Model, Seen, Verdict};
+
+    /// The routes' judge, whom nobody asks.
+    struct Nobody;
+
+    impl Judge for Nobody {
+        type Prepared = ();
+
+        fn model(&self) -> Model {
+            unreachable!()
+        }
+
+        fn prepare(&self, _: &str, _: &[u8]) -> Result<(), JudgeError> {
+            unreachable!()
+        }
+
+        fn embed(&self, _: &[&()]) -> Result<Vec<Seen>, JudgeError> {
+            unreachable!()
+        }
+
+        fn verdict(&self, _: &[f32], _: &[f32]) -> Result<Verdict, JudgeError> {
+            unreachable!()
+        }
+
+        fn nearest(&self, _: &[f32], _: usize) -> Result<Vec<(String, f32)>, JudgeError> {
+            unreachable!()
+        }
+
+        fn map(&self) -> Option<&Map> {
+            unreachable!()
+        }
+    }
 
     #[test]
     fn the_description_has_every_route_and_no_other() {
@@ -279,9 +298,9 @@ mod tests {
                 methods.map(move |method| (method.to_uppercase(), path.clone()))
             })
             .collect();
-        let served: BTreeSet<_> = routes()
+        let served: BTreeSet<_> = routes::<Nobody>()
             .iter()
-            .map(|(method, path, _)| (method.to_string(), path.to_string()))
+            .map(|(method, path, ..)| (method.to_string(), path.to_string()))
             // The page's own files.
             .filter(|(_, path)| path != "/" && !path.starts_with("/page."))
             .collect();

@@ -14,9 +14,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::access::Access;
 use crate::judge::Judge;
 use crate::limits::Limits;
-use crate::routes::{Service, router};
+use crate::routes::router;
+use crate::service::Service;
 
 /// How often to check whether to stop.
 const POLL: Duration = Duration::from_millis(50);
@@ -38,23 +40,25 @@ pub enum ServeError {
 }
 
 /// A server that is listening.
-pub struct Server {
+pub struct Server<J: Judge> {
     runtime: Runtime,
     listener: TcpListener,
     address: SocketAddr,
-    service: Service,
+    service: Service<J>,
+    access: Access,
 }
 
-impl Server {
-    /// Listens on `address`; port 0 means any free port. On a loopback address, requests to other
-    /// hosts are refused.
+impl<J: Judge> Server<J> {
+    /// Listens on `address`; port 0 means any free port. On a loopback address, requests to hosts that are
+    /// neither loopback nor in [`Access::hosts`] are refused.
     ///
     /// # Errors
     /// [`ServeError`] if it can't listen there, or can't start threads.
     pub fn listen(
         address: SocketAddr,
-        judge: impl Judge,
+        judge: J,
         limits: Limits,
+        access: Access,
     ) -> Result<Self, ServeError> {
         let mut threads = tokio::runtime::Builder::new_multi_thread();
         let threads = threads.enable_all().worker_threads(2);
@@ -64,12 +68,13 @@ impl Server {
             .block_on(TcpListener::bind(address))
             .map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let service = Service::new(Arc::new(judge), limits);
+        let service = Service::start(judge, limits).map_err(ServeError::Threads)?;
         Ok(Self {
             runtime,
             listener,
             address,
             service,
+            access,
         })
     }
 
@@ -81,8 +86,8 @@ impl Server {
     /// Serves until `stop` returns true. Then it accepts no more connections, and gives running
     /// requests [`Limits::stopping`] to finish.
     pub fn run(self, stop: impl Fn() -> bool) {
-        let limits = Arc::clone(&self.service.limits);
-        let router = router(self.service, self.address.ip().is_loopback());
+        let limits = self.service.limits.clone();
+        let router = router(self.service, self.access, self.address.ip().is_loopback());
         let answers = TowerToHyperService::new(router);
         let connections = Arc::new(Semaphore::new(limits.connections));
         let graceful = GracefulShutdown::new();

@@ -11,6 +11,16 @@ const sides = {};
 let asked = 0;
 let pause;
 let map;
+// Kept nowhere else: other pages of this host could read it there.
+let key = "";
+
+// Asks the service, with the key if there is one, and shows where to enter it if it is missing or wrong.
+async function call(path, options = {}) {
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const response = await fetch(path, { ...options, headers });
+  if (response.status === 401) document.getElementById("locked").hidden = false;
+  return response;
+}
 
 function element(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
@@ -146,7 +156,7 @@ async function ask() {
     const form = new FormData();
     form.append("a", await a.content(), "a");
     form.append("b", await b.content(), "b");
-    const response = await fetch("verify", { method: "POST", body: form });
+    const response = await call("verify", { method: "POST", body: form });
     answer = await response.json();
   } catch {
     answer = { error: "the service does not answer; is it still running?" };
@@ -261,12 +271,26 @@ async function start() {
   for (const event of ["dragover", "drop"]) {
     document.addEventListener(event, (dropped) => dropped.preventDefault());
   }
+  const locked = document.getElementById("locked");
+  locked.querySelector("input").addEventListener("change", (event) => {
+    key = event.target.value.trim();
+    locked.hidden = true;
+    showMap();
+    ask();
+  });
+  await showMap();
+}
+
+// Once the service may be asked.
+async function showMap() {
   const { model } = await (await fetch("health")).json();
   const [channels, height, width] = model.input;
   document.getElementById("model").textContent =
-    `${model.name}: ${width}×${height} pixels, ${channels === 1 ? "grey" : "colour"}, to ${model.embedding} dimensions`;
-  if (!model.map) return;
-  const { points, labels, classes, projected } = await (await fetch("map")).json();
+    `${width}×${height} pixels, ${channels === 1 ? "grey" : "colour"}, to ${model.embedding} dimensions`;
+  if (!model.map || map) return;
+  const response = await call("map");
+  if (!response.ok) return;
+  const { points, labels, classes, projected } = await response.json();
   document.getElementById("where-text").textContent =
     `${points.length} test images, a colour a class` +
     (projected ? `; the two main directions of ${model.embedding} dimensions.` : ".");

@@ -1,175 +1,17 @@
 //! The service as its clients see it: a real server on a free port, and bytes over sockets.
 
+mod operation;
+mod running;
+
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
-use serve::{Judge, JudgeError, Limits, Map, Model, Seen, Server, Verdict};
+use serve::Limits;
 
-/// Takes a picture's bytes for a number in text, and that number for its embedding.
-struct Arithmetic {
-    takes: Duration,
-}
-
-impl Judge for Arithmetic {
-    fn model(&self) -> Model {
-        Model {
-            name: "arithmetic".into(),
-            input: [1, 28, 28],
-            embedding: 1,
-            threshold: 1.0,
-            gallery: 3,
-            map: false,
-        }
-    }
-
-    fn embed(&self, pictures: &[(String, Vec<u8>)]) -> Result<Vec<Seen>, JudgeError> {
-        thread::sleep(self.takes);
-        let see = |(name, bytes): &(String, Vec<u8>)| {
-            let number = std::str::from_utf8(bytes)
-                .ok()
-                .and_then(|text| text.parse().ok());
-            match number {
-                Some(number) if number < 1e6 => Ok(Seen {
-                    embedding: vec![number],
-                    place: None,
-                    treatment: Vec::new(),
-                }),
-                Some(_) => Err(JudgeError::PictureTooLarge(format!("{name} is too large"))),
-                None if bytes == b"panic" => panic!("as asked"),
-                None => Err(JudgeError::Picture(format!("{name} is no number"))),
-            }
-        };
-        pictures.iter().map(see).collect()
-    }
-
-    fn verdict(&self, a: &[f32], b: &[f32]) -> Result<Verdict, JudgeError> {
-        let distance = (a[0] - b[0]).abs();
-        Ok(Verdict {
-            same: distance <= 1.0,
-            distance,
-            threshold: 1.0,
-            far_at_threshold: None,
-        })
-    }
-
-    fn nearest(&self, embedding: &[f32], count: usize) -> Result<Vec<(String, f32)>, JudgeError> {
-        let neighbour = |number: u8| {
-            let distance = (f32::from(number) - embedding[0]).abs();
-            (number.to_string(), distance)
-        };
-        let mut found: Vec<_> = (0..3).map(neighbour).collect();
-        found.sort_by(|a, b| a.1.total_cmp(&b.1));
-        found.truncate(count);
-        Ok(found)
-    }
-
-    fn map(&self) -> Option<&Map> {
-        None
-    }
-}
-
-struct Running {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Running {
-    fn start(takes: Duration, limits: Limits) -> Self {
-        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-        let server = Server::listen(any, Arithmetic { takes }, limits).unwrap();
-        let address = server.address();
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        let thread = thread::spawn(move || server.run(|| seen.load(Ordering::Relaxed)));
-        Self {
-            address,
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    fn quick() -> Self {
-        Self::start(Duration::ZERO, Limits::default())
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        // A test that waits for ever says less than one that fails.
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
-        stream
-    }
-
-    fn send(&self, request: impl AsRef<[u8]>) -> (u16, Value) {
-        let mut stream = self.connect();
-        stream.write_all(request.as_ref()).unwrap();
-        answer(stream)
-    }
-
-    fn get(&self, path: &str) -> (u16, Value) {
-        self.send(format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        ))
-    }
-
-    fn post(&self, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
-        self.send(form(path, fields))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok() || thread::panicking());
-    }
-}
-
-fn form(path: &str, fields: &[(&str, &str)]) -> String {
-    let mut body = String::new();
-    for (name, text) in fields {
-        body += "--edge\r\nContent-Disposition: form-data; ";
-        body += &format!("name=\"{name}\"; filename=\"{name}\"\r\n\r\n{text}\r\n");
-    }
-    body += "--edge--\r\n";
-    format!(
-        "{}{body}",
-        head(path, "multipart/form-data; boundary=edge", body.len())
-    )
-}
-
-fn head(path: &str, kind: &str, length: usize) -> String {
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n\
-         Content-Length: {length}\r\n\r\n"
-    )
-}
-
-/// The status and the JSON of an answer, `Null` if it is none.
-fn answer(mut stream: TcpStream) -> (u16, Value) {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("{text:?}"));
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap_or_default())
-}
-
-fn refused((status, answer): (u16, Value), expected: u16, why: &str) {
-    let error = answer["error"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{status}: {answer}"));
-    assert_eq!(status, expected, "{error}");
-    assert!(error.contains(why), "{error:?} does not say {why:?}");
-}
+use crate::running::{Arithmetic, Running, answer, form, head, refused};
 
 #[test]
 fn a_thousand_requests_at_once_are_all_answered_rightly() {
@@ -219,7 +61,10 @@ fn pictures_are_embedded_in_order_and_searched() {
     assert_eq!(status, 200);
     assert_eq!(answer["neighbours"].as_array().unwrap().len(), 2);
     assert_eq!(answer["neighbours"][0]["name"], "2");
-    assert_eq!(server.get("/health").1["model"]["name"], "arithmetic");
+    assert_eq!(
+        server.get("/health").1["model"]["fingerprint"],
+        "arithmetic"
+    );
 }
 
 #[test]
@@ -336,7 +181,6 @@ fn slow_clients_are_cut_off_and_hold_up_nobody() {
 #[test]
 fn a_full_service_says_so() {
     let limits = Limits {
-        computing: 1,
         wait: Duration::from_millis(200),
         ..Limits::default()
     };
@@ -348,6 +192,122 @@ fn a_full_service_says_so() {
     thread::sleep(Duration::from_millis(300));
     refused(server.post("/embed", &[("x", "2")]), 503, "busy");
     assert_eq!(answer(first).0, 200);
+}
+
+/// For as long as the server takes to read what has been sent to it, several times over.
+fn rest() {
+    thread::sleep(Duration::from_millis(300));
+}
+
+/// A server whose embedding thread is held up by the batch of one request, which is returned too.
+fn held_up(judge: &Arithmetic) -> (Running, TcpStream) {
+    let server = Running::with(judge.clone(), Limits::default());
+    let first = server.ask("/embed", &[("x", "0")]);
+    while judge.batches.lock().unwrap().is_empty() {
+        thread::yield_now();
+    }
+    (server, first)
+}
+
+#[test]
+fn requests_that_wait_are_embedded_together() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let (server, first) = held_up(&judge);
+    let waiting: Vec<_> = (0..10_u8)
+        .map(|number| {
+            let number = number.to_string();
+            server.ask("/verify", &[("a", &number), ("b", "0.5")])
+        })
+        .collect();
+    rest();
+    drop(held);
+    assert_eq!(answer(first).0, 200);
+    for (number, stream) in waiting.into_iter().enumerate() {
+        let (status, answer) = answer(stream);
+        let distance = (number as f64 - 0.5).abs();
+        assert_eq!((status, answer["distance"].as_f64()), (200, Some(distance)));
+    }
+    assert_eq!(*judge.batches.lock().unwrap(), [1, 20]);
+}
+
+#[test]
+fn a_batch_ends_at_its_limit() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let limits = Limits {
+        batch: 4,
+        ..Limits::default()
+    };
+    let server = Running::with(judge.clone(), limits);
+    let first = server.ask("/embed", &[("x", "0")]);
+    rest();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| server.ask("/embed", &[("x", "1"); 3]))
+        .collect();
+    rest();
+    drop(held);
+    assert_eq!(answer(first).0, 200);
+    assert!(waiting.into_iter().all(|stream| answer(stream).0 == 200));
+    assert_eq!(*judge.batches.lock().unwrap(), [1, 6, 3]);
+}
+
+#[test]
+fn a_picture_that_fails_in_a_batch_fails_alone() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let (server, first) = held_up(&judge);
+    let texts = ["1", "-1", "NaN", "none", "2"];
+    let waiting = texts.map(|text| server.ask("/verify", &[("a", text), ("b", "1")]));
+    rest();
+    drop(held);
+    assert_eq!(answer(first).0, 200);
+    let [one, panicked, no_number, unreadable, two] = waiting.map(answer);
+    assert_eq!((one.0, one.1["distance"].as_f64()), (200, Some(0.0)));
+    assert_eq!((two.0, two.1["distance"].as_f64()), (200, Some(1.0)));
+    refused(panicked, 500, "this request failed");
+    refused(no_number, 500, "this request failed");
+    refused(unreadable, 422, "a is no number");
+    // All four that can be read, and then each of them alone.
+    assert_eq!(*judge.batches.lock().unwrap(), [1, 8, 2, 2, 2, 2]);
+    assert_eq!(server.post("/embed", &[("x", "1")]).0, 200);
+}
+
+#[test]
+fn a_client_that_has_left_is_not_waited_for() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let (server, first) = held_up(&judge);
+    let left = server.ask("/embed", &[("x", "1"), ("x", "2")]);
+    let stayed = server.ask("/embed", &[("x", "3")]);
+    rest();
+    drop(left);
+    rest();
+    drop(held);
+    assert_eq!(answer(first).0, 200);
+    assert_eq!(answer(stayed).0, 200);
+    assert_eq!(*judge.batches.lock().unwrap(), [1, 1]);
+}
+
+#[test]
+fn requests_that_wait_are_answered_when_the_server_stops() {
+    let judge = Arithmetic::default();
+    let held = judge.gate.lock().unwrap();
+    let (server, first) = held_up(&judge);
+    let waiting: Vec<_> = (0..50_u8)
+        .map(|number| server.ask("/embed", &[("x", &number.to_string())]))
+        .collect();
+    rest();
+    server.stop.store(true, Ordering::Relaxed);
+    rest();
+    drop(held);
+    drop(server);
+    assert_eq!(answer(first).0, 200);
+    for (number, stream) in waiting.into_iter().enumerate() {
+        let (status, answer) = answer(stream);
+        let seen = answer["pictures"][0]["embedding"][0].as_f64();
+        assert_eq!((status, seen), (200, Some(number as f64)));
+    }
 }
 
 #[test]
@@ -376,7 +336,7 @@ fn other_sites_get_nothing() {
             "GET /health HTTP/1.1\r\nHost: {host}\r\n{origin}Connection: close\r\n\r\n"
         ))
     };
-    refused(from("example.org", ""), 421, "localhost alone");
+    refused(from("example.org", ""), 421, "does not answer to this host");
     refused(
         from("localhost:1", "Origin: http://example.org\r\n"),
         403,

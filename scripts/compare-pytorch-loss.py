@@ -3,7 +3,7 @@
 Both sides make the same inputs from the same integer hash, and loss and gradients are compared before
 anything is timed. Each round times every column in turn, so a busy machine slows them all. Prints
 medians over the rounds, of times and of each round's ratios. Our side is measured by
-`cargo bench -p loss-kernel --bench loss -- --serve`: the operations alone, and through candle's
+`cargo bench -p loss-kernel --bench loss -- --serve`: the operation alone, and through candle's
 `backward()`, which adds each gradient to a tensor of zeros. torch.compile needs a C++ compiler.
 
     python compare-pytorch-loss.py [--threads 1,2] [--rounds 7] [--sizes 64x2,65536x128]

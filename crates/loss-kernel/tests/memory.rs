@@ -4,11 +4,11 @@
 mod allocation;
 
 use allocation::peak;
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use loss_kernel::{ContrastiveLoss, Reduction};
 
 #[test]
-fn the_gradient_allocates_its_result_and_the_loss_next_to_nothing() -> Result<()> {
+fn gradients_allocate_their_result_and_an_untracked_loss_next_to_nothing() -> Result<()> {
     const SLACK: usize = 64 * 1024; // task queues and the chunks' sums
     let (n, d) = (20_000, 64);
     for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
@@ -31,7 +31,19 @@ fn the_gradient_allocates_its_result_and_the_loss_next_to_nothing() -> Result<()
                 (result..result + SLACK).contains(&bytes),
                 "{dtype:?}: {bytes} for {result}"
             );
+            drop(gradients);
+            let (bytes, _) = peak(|| Ok(loss.loss_and_gradient(&a, &b, &same)?))?;
+            assert!(
+                (result..result + SLACK).contains(&bytes),
+                "{dtype:?} both: {bytes} for {result}"
+            );
         }
+        let vars = [Var::from_tensor(&a)?, Var::from_tensor(&b)?];
+        let (bytes, _) = peak(|| Ok(loss.forward(&vars[0], &vars[1], &same)?))?;
+        assert!(
+            (result..result + SLACK).contains(&bytes),
+            "{dtype:?} tracked: {bytes} for {result}"
+        );
         let each = loss.reduction(Reduction::None);
         let (bytes, _) = peak(|| Ok(each.forward(&a, &b, &same)?))?;
         assert!(

@@ -73,6 +73,11 @@ impl ContrastiveLoss {
     /// embeddings' type and is a scalar, or (N,) with [`Reduction::None`]. To
     /// weight the loss, multiply the result.
     ///
+    /// On the CPU a scalar loss of embeddings that candle tracks comes with its gradients, so that they
+    /// are read once for both. Until the backward pass it keeps them, the (2, N, D) that this pass would
+    /// otherwise allocate; one from a factor other than 1, as of a weighted loss, computes them anew.
+    /// A loss that is only looked at is cheaper of [detached](Tensor::detach) embeddings.
+    ///
     /// On a GPU the call does not wait for the device and so cannot check the labels: a pair whose
     /// label is neither 0 nor 1 has a loss and gradients of NaN there.
     ///
@@ -82,7 +87,35 @@ impl ContrastiveLoss {
     /// 0 nor 1.
     pub fn forward(&self, a: &Tensor, b: &Tensor, same: &Tensor) -> Result<Tensor, LossError> {
         check(a, b, same)?;
-        Ok(a.apply_op3(b, same, Forward(*self))?)
+        let ahead = a.device().is_cpu() && (a.track_op() || b.track_op());
+        Ok(a.apply_op3(b, same, Forward::new(*self, ahead))?)
+    }
+
+    /// The loss, as [`forward`](Self::forward) has it, and the gradients of both sides, each (N, D),
+    /// without a graph; of the losses of [`Reduction::None`], those of their sum.
+    ///
+    /// On the CPU the embeddings are read once, but for [`Reduction::None`]. The gradients are views of
+    /// one (2, N, D) tensor, and nothing else of that size is allocated. Of embeddings that are variables
+    /// themselves, [`GradStore::insert`](candle_core::backprop::GradStore::insert) takes them as they
+    /// are, where candle's backward pass adds them to zeros.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn loss_and_gradient(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        same: &Tensor,
+    ) -> Result<(Tensor, (Tensor, Tensor)), LossError> {
+        check(a, b, same)?;
+        let op = Forward::new(*self, a.device().is_cpu());
+        let loss = a.apply_op3_no_bwd(b, same, &op)?;
+        let both = match op.take() {
+            Some(both) => both,
+            None => self.both_gradients(a, b, same, &loss.ones_like()?)?,
+        };
+        Ok((loss, (both.get(0)?, both.get(1)?)))
     }
 
     /// The gradients of both sides, each (N, D), without a graph: what the backward pass of
@@ -104,12 +137,23 @@ impl ContrastiveLoss {
     ) -> Result<(Tensor, Tensor), LossError> {
         check(a, b, same)?;
         self.check_grad_output(a, grad_output)?;
+        let both = self.both_gradients(a, b, same, grad_output)?;
+        Ok((both.get(0)?, both.get(1)?))
+    }
+
+    /// The gradients of both sides, (2, N, D), of arguments that have been checked.
+    fn both_gradients(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        same: &Tensor,
+        grad_output: &Tensor,
+    ) -> candle_core::Result<Tensor> {
         let backward = Backward {
             loss: *self,
             grad_output: grad_output.clone(),
         };
-        let both = a.apply_op3_no_bwd(b, same, &backward)?;
-        Ok((both.get(0)?, both.get(1)?))
+        a.apply_op3_no_bwd(b, same, &backward)
     }
 
     /// The shape of the loss of `pairs` pairs.

@@ -41,6 +41,8 @@ struct Room<S: Element> {
     similar: [bool; BLOCK],
     /// `s`, then loss or slope.
     numbers: [S::Wide; BLOCK],
+    /// Losses where `numbers` are slopes.
+    losses: [S::Wide; BLOCK],
 }
 
 impl<S: Element> Room<S> {
@@ -51,6 +53,7 @@ impl<S: Element> Room<S> {
             b: [S::Wide::zero(); PIECE],
             similar: [false; BLOCK],
             numbers: [S::Wide::zero(); BLOCK],
+            losses: [S::Wide::zero(); BLOCK],
         }
     }
 }
@@ -93,11 +96,13 @@ impl<'a, S: Element> Pairs<'a, S> {
     }
 
     /// Writes the gradients of the pairs from `first` on, which are as many as `of_a` and `of_b`
-    /// have rows: every element, where it returns `Ok`.
+    /// have rows: every element, where it returns `Ok`. Where there is a `sum`, it gets what
+    /// [`sum`](Self::sum) has of these pairs, to the same bits.
     pub(super) fn write_gradients(
         &self,
         first: usize,
         grad_output: &GradOutput<S>,
+        sum: Option<&mut f64>,
         of_a: &mut [MaybeUninit<S>],
         of_b: &mut [MaybeUninit<S>],
     ) -> Result<()> {
@@ -105,6 +110,7 @@ impl<'a, S: Element> Pairs<'a, S> {
             pairs: self,
             first,
             grad_output,
+            sum,
             of_a,
             of_b,
         })
@@ -114,13 +120,14 @@ impl<'a, S: Element> Pairs<'a, S> {
         (PIECE / self.dimension()).clamp(1, BLOCK)
     }
 
-    /// Leaves what is `wanted` of (loss, slope) of each pair of a block in `room.numbers`.
+    /// Leaves what is `wanted` of (loss, slope) of each pair of a block in `room.numbers`; what else is,
+    /// it puts into the pair's place in `room.losses`.
     #[inline(always)]
     fn energies(
         &self,
         block: Range<usize>,
         room: &mut Room<S>,
-        wanted: impl Fn((S::Wide, S::Wide)) -> S::Wide,
+        wanted: impl Fn((S::Wide, S::Wide), &mut S::Wide) -> S::Wide,
     ) -> Result<()> {
         self.loss.variant.norm().fixed(
             #[inline(always)]
@@ -133,8 +140,9 @@ impl<'a, S: Element> Pairs<'a, S> {
         self.loss.variant.fixed(
             #[inline(always)]
             |variant| {
-                for (number, similar) in numbers.iter_mut().zip(similar) {
-                    *number = wanted(variant.loss_and_slope(*number, *similar, margin));
+                let pairs = numbers.iter_mut().zip(&mut room.losses).zip(similar);
+                for ((number, loss), similar) in pairs {
+                    *number = wanted(variant.loss_and_slope(*number, *similar, margin), loss);
                 }
             },
         );
@@ -209,14 +217,20 @@ impl<S: Element> NullaryFnOnce for Sum<'_, S> {
         let mut lanes = [0.0; LANES];
         for start in range.clone().step_by(pairs.block()) {
             let block = start..range.end.min(start + pairs.block());
-            pairs.energies(block.clone(), &mut room, |(loss, _)| loss)?;
-            for losses in room.numbers[..block.len()].chunks(LANES) {
-                for (lane, loss) in lanes.iter_mut().zip(losses) {
-                    *lane += cast(*loss).unwrap_or(f64::NAN);
-                }
-            }
+            pairs.energies(block.clone(), &mut room, |(loss, _), _| loss)?;
+            add_losses(&mut lanes, &room.numbers[..block.len()]);
         }
         Ok(total(lanes))
+    }
+}
+
+/// Adds the losses of a block.
+#[inline(always)]
+fn add_losses<W: Float>(lanes: &mut [f64; LANES], losses: &[W]) {
+    for losses in losses.chunks(LANES) {
+        for (lane, loss) in lanes.iter_mut().zip(losses) {
+            *lane += cast(*loss).unwrap_or(f64::NAN);
+        }
     }
 }
 
@@ -237,7 +251,7 @@ impl<S: Element> NullaryFnOnce for Losses<'_, S> {
         for losses in self.losses.chunks_mut(self.pairs.block()) {
             let block = start..start + losses.len();
             start = block.end;
-            self.pairs.energies(block, &mut room, |(loss, _)| loss)?;
+            self.pairs.energies(block, &mut room, |(loss, _), _| loss)?;
             let values = S::narrow_all(&room.numbers[..losses.len()], &mut narrow);
             for (loss, value) in losses.iter_mut().zip(values) {
                 loss.write(*value);
@@ -251,6 +265,7 @@ struct Gradients<'a, S: Element> {
     pairs: &'a Pairs<'a, S>,
     first: usize,
     grad_output: &'a GradOutput<'a, S>,
+    sum: Option<&'a mut f64>,
     of_a: &'a mut [MaybeUninit<S>],
     of_b: &'a mut [MaybeUninit<S>],
 }
@@ -275,6 +290,7 @@ impl<S: Element> Gradients<'_, S> {
             pairs,
             first,
             grad_output,
+            sum,
             of_a,
             of_b,
         } = self;
@@ -284,12 +300,21 @@ impl<S: Element> Gradients<'_, S> {
         let mut wide = [S::Wide::zero(); PIECE];
         let mut narrow = [[S::zero(); PIECE]; 2];
         let mut through = [Vec::new(), Vec::new()];
+        let mut lanes = [0.0; LANES];
         let mut start = first;
         let rows = pairs.block() * d;
         for (of_a, of_b) in of_a.chunks_mut(rows).zip(of_b.chunks_mut(rows)) {
             let block = start..start + of_a.len() / d;
             start = block.end;
-            pairs.energies(block.clone(), &mut room, |(_, slope)| slope)?;
+            if sum.is_some() {
+                pairs.energies(block.clone(), &mut room, |(loss, slope), kept| {
+                    *kept = loss;
+                    slope
+                })?;
+                add_losses(&mut lanes, &room.losses[..block.len()]);
+            } else {
+                pairs.energies(block.clone(), &mut room, |(_, slope), _| slope)?;
+            }
             let slopes = &mut room.numbers[..block.len()];
             grad_output.apply(block.start, slopes);
             if pairs.loss.normalised {
@@ -335,6 +360,9 @@ impl<S: Element> Gradients<'_, S> {
                 stores.write(values, &mut of_a[place.clone()]);
                 stores.write(negated, &mut of_b[place]);
             }
+        }
+        if let Some(sum) = sum {
+            *sum = total(lanes);
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ fn run<S: Element>(variant: Variant, n: usize, d: usize, plain: bool) -> (u64, V
             pairs,
             first: 0,
             grad_output,
+            sum: None,
             of_a,
             of_b,
         };

@@ -31,7 +31,7 @@ CASES = [
     "--head whitened-features",
     "--head lda",
     "--head grid-lda",
-    "--head stage-lda",
+    "--set net.every_stage=true --set net.grid=4 --head none",
 ]
 CLASSES, PICTURES = 6, 8
 

@@ -1,11 +1,13 @@
-"""Uses the page of `train serve` as a visitor would: draws two digits, chooses files, reads the verdict."""
+"""Uses the page of `train serve` as a visitor would: draws two digits, chooses files, enters the key, reads the verdict."""
 
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 from math import cos, pi, sin
 from pathlib import Path
 
@@ -76,22 +78,55 @@ def refuse(page):
     expect(page.locator("#verdict")).to_contain_text("No verdict: ")
 
 
+def unlock(page, key):
+    """Enters the key that the service asks for."""
+    box = page.get_by_label("This service asks for its API key")
+    expect(box).to_be_visible()
+    box.fill(key)
+    box.press("Enter")
+    page.locator("#map .point").first.wait_for(state="attached")
+    expect(box).to_be_hidden()
+    draw(page, "a", ONE)
+    draw(page, "b", ZERO)
+    expect(page.locator("#verdict")).to_have_text(DIFFERENT)
+
+
+class Service:
+    """`train serve` with these flags, and the address of its page; it has to stop when it is told to."""
+
+    def __init__(self, run, *flags):
+        command = [os.environ["TRAIN"], "serve", run, "--port", "0", "--json", *flags]
+        # Any other key is not ours to ask for.
+        environment = {name: value for name, value in os.environ.items() if name != "TRAIN_API_KEY"}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self.address = json.loads(self.process.stdout.readline())["url"]
+
+    def __enter__(self):
+        return self.address
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        ended = self.process.wait(timeout=30)
+        assert ended == 0, f"train serve ended with {ended}"
+
+
 run = sys.argv[1]
 pictures = Path(sys.argv[2]) if len(sys.argv) > 2 else None
 if pictures:
     pictures.mkdir(parents=True, exist_ok=True)
-service = subprocess.Popen(
-    [os.environ["TRAIN"], "serve", run, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
-)
-try:
-    address = json.loads(service.stdout.readline())["url"]
-    with chromium() as browser:
+with chromium() as browser:
+    with Service(run) as address:
         views(browser, address, use)
         page = browser.new_page()
         page.goto(address)
         refuse(page)
-finally:
-    service.send_signal(signal.SIGTERM)
-    ended = service.wait(timeout=30)
-assert ended == 0, f"train serve ended with {ended}"
+    with tempfile.NamedTemporaryFile("w") as file:
+        key = secrets.token_hex(16)
+        file.write(key)
+        file.flush()
+        with Service(run, "--path-prefix", "/same", "--api-key-file", file.name) as address:
+            page = browser.new_page()
+            # Without the slash, as people type it.
+            page.goto(address.rstrip("/"))
+            unlock(page, key)
 print(f"the page of `train serve {run}` works on a desktop and a phone, in light and dark")

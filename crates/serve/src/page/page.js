@@ -272,8 +272,9 @@ async function start() {
     document.addEventListener(event, (dropped) => dropped.preventDefault());
   }
   const locked = document.getElementById("locked");
-  locked.querySelector("input").addEventListener("change", (event) => {
-    key = event.target.value.trim();
+  locked.addEventListener("submit", (event) => {
+    event.preventDefault();
+    key = locked.querySelector("[type=password]").value.trim();
     locked.hidden = true;
     showMap();
     ask();

@@ -292,6 +292,9 @@ settings! {
         /// `small-resnet`: the last maps are averaged over each cell of a grid of so many cells a side; 1
         /// for the mean over all places
         grid: usize [in AT_LEAST_1;] = 1;
+        /// `small-resnet`: embed the maps of every stage, each averaged over the grid, and not those of
+        /// the last stage alone
+        every_stage: bool = false;
         /// Fully connected layers between the trunk and the embedding
         hidden: Vec<Hidden> = NetworkConfig::relu(2).hidden,
             Caffe = NetworkConfig::caffe(2).hidden, Accurate = Vec::<Hidden>::new(),

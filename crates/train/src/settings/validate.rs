@@ -57,10 +57,11 @@ fn fits_together(config: &RunConfig) -> Result<()> {
 
 /// Why the setting at `key` has no effect on a network of this trunk, if it has none.
 fn unused_by_trunk(trunk: Trunk, key: &str) -> Option<String> {
-    const OWN: [&str; 6] = [
+    const OWN: [&str; 7] = [
         "data.turns",
         "net.channels",
         "net.conv_activation",
+        "net.every_stage",
         "net.grid",
         "net.input",
         "net.norm",

@@ -208,12 +208,12 @@ fn the_configuration_of_an_older_run_gets_nothing_of_the_recipe() {
     scratch.succeeds(&format!("{fit} run {older}"));
     let text = scratch.text("run/config.toml");
     let is_new = |line: &&str| {
-        ["norm", "turns", "head", "grid"]
+        ["norm", "turns", "head", "grid", "every_stage"]
             .iter()
             .any(|key| line.starts_with(&format!("{key} =")))
     };
     let kept: Vec<&str> = text.lines().filter(|line| !is_new(line)).collect();
-    assert_eq!(text.lines().count() - kept.len(), 4, "{text}");
+    assert_eq!(text.lines().count() - kept.len(), 5, "{text}");
     scratch.write("run/config.toml", kept.join("\n"));
     scratch.succeeds(&format!("{fit} again --config run/config.toml"));
     assert_eq!(scratch.text("again/config.toml"), text);

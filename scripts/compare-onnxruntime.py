@@ -19,8 +19,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import onnx
 import onnxruntime
-from lenet_onnx import lenet_onnx
+from onnx import TensorProto, helper, numpy_helper
 from ours import Ours
 from safetensors.numpy import load_file, save_file
 
@@ -49,6 +50,39 @@ def weights(rng):
         drawn[f"{name}.weight"] = rng.uniform(-bound, bound, shape).astype(np.float32)
         drawn[f"{name}.bias"] = rng.uniform(-0.1, 0.1, shape[0]).astype(np.float32)
     return drawn
+
+
+def graph(weights):
+    nodes, x = [], "images"
+
+    def add(op, name, *inputs, **attributes):
+        nonlocal x
+        nodes.append(helper.make_node(op, [x, *inputs], [name], **attributes))
+        x = name
+
+    for name in SHAPES:
+        of_layer = f"{name}.weight", f"{name}.bias"
+        if name.startswith("conv"):
+            add("Conv", name, *of_layer)
+            add("Relu", f"{name}.relu")
+            add("MaxPool", f"{name}.pool", kernel_shape=[2, 2], strides=[2, 2])
+            continue
+        if name == "ip1":
+            add("Flatten", "features")
+        add("Gemm", name, *of_layer, transB=1)
+        if name != "feat":
+            add("Relu", f"{name}.relu")
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "lenet",
+        [tensor("images", TensorProto.FLOAT, ["N", *NET["input"]])],
+        [tensor(x, TensorProto.FLOAT, ["N", NET["embedding"]])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
 
 
 class Onnx:
@@ -82,7 +116,7 @@ def check(found, expected):
 def main(program, rounds=25):
     rng = np.random.default_rng(1)
     start = weights(rng)
-    model = lenet_onnx(NET, start)
+    model = graph(start)
     images = rng.uniform(0, 1, (max(CALLS), *NET["input"])).astype(np.float32)
     print(f"ONNX Runtime {onnxruntime.__version__}")
     with tempfile.TemporaryDirectory() as folder:

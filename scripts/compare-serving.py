@@ -26,7 +26,6 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from lenet_onnx import lenet_onnx
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
@@ -47,10 +46,9 @@ def make(train, folder):
     fit = [train, "fit", "--quiet", "--device", "cpu", "--steps", "300", "--seed", "1", "--out", run]
     subprocess.run(fit, check=True)
     model = header(run / "model.safetensors")
-    net, normalisation = json.loads(model["net"]), json.loads(model["normalisation"])
+    normalisation = json.loads(model["normalisation"])
     normalisation = {key: normalisation[key] for key in ("scale", "mean", "std")}
-    weights = load_file(run / "model.safetensors")
-    (folder / "model.onnx").write_bytes(lenet_onnx(net, weights))
+    subprocess.run([train, "export", run, folder / "model.onnx", "--quiet"], check=True)
     threshold = float(model["threshold"])
     (folder / "model.json").write_text(json.dumps(normalisation | {"threshold": threshold}))
 

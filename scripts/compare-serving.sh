@@ -12,6 +12,6 @@ target=${CARGO_TARGET_DIR:-$here/../target}
 cargo build --locked --quiet -p train --manifest-path "$here/../Cargo.toml"
 cargo build --locked --quiet -p serve --example load --manifest-path "$here/../Cargo.toml"
 packages="fastapi==0.165.0 uvicorn==0.54.0 uvloop==0.23.0 httptools==0.9.0 python-multipart==0.0.34"
-packages+=" pillow==13.0.0 numpy==2.4.6 onnxruntime==1.32.0 onnx==1.23.2 safetensors==0.8.0"
+packages+=" pillow==13.0.0 numpy==2.4.6 onnxruntime==1.32.0 safetensors==0.8.0"
 exec "$here/venv-python.sh" serving "$packages" "$here/compare-serving.py" \
     "$target/debug/train" "$target/debug/examples/load" "$@"

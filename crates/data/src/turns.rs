@@ -66,7 +66,7 @@ impl Turns {
 
     /// The class that images of `class` are of with the turn of that number.
     pub(crate) fn class(self, class: u32, number: u32) -> u32 {
-        class * self.all().len() as u32 + number
+        class * self.classes() as u32 + number
     }
 
     /// So many classes of each.

@@ -62,8 +62,9 @@ const NARROW: usize = 4;
 
 /// [`Retrieval::p_at_1`] alone, in a fraction of the time.
 ///
-/// In up to 4 dimensions, only embeddings that are near along one of them are looked at. From 64 on, a matrix product in f32 finds the few embeddings that may be the nearest
-/// within its rounding, and their distances in f64 decide: the result is the same.
+/// In up to 4 dimensions, only embeddings that are near along one of them are looked at. From 64 on, a matrix
+/// product in f32 finds the few embeddings that may be the nearest within its rounding, and their distances in
+/// f64 decide: the result is the same.
 ///
 /// # Errors
 ///

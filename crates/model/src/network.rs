@@ -291,9 +291,10 @@ impl Network {
         } = self.config;
         let stages = self.config.channels.len();
         let fits = |side: usize| grid > 0 && (side >> stages).is_multiple_of(grid);
-        let whole =
-            trunk == Trunk::SmallResnet && self.config.grid == 1 && self.config.hidden.is_empty();
-        let whole = whole && !self.config.every_stage;
+        let whole = trunk == Trunk::SmallResnet
+            && self.config.grid == 1
+            && !self.config.every_stage
+            && self.config.hidden.is_empty();
         if !(whole && fits(height) && fits(width)) {
             return Ok(None);
         }

@@ -1,8 +1,8 @@
 //! A web service, with a page to try it on, that compares pictures: do two show the same thing?
 //!
-//! A [`Judge`] has the answers. A [`Server`] puts it on HTTP, within [`Limits`], for
-//! those who have [`Access`], and has it embed the
-//! pictures of all the requests that wait in one batch. `GET /openapi.json` describes the routes.
+//! A [`Judge`] has the answers. A [`Server`] puts it on HTTP, within [`Limits`], for those who have
+//! [`Access`], and has it embed the pictures of all the requests that wait in one batch. `GET /openapi.json`
+//! describes the routes.
 
 mod access;
 mod api_error;

@@ -35,7 +35,7 @@ pub struct Pipeline<J: Judge> {
 struct Job<P> {
     pictures: Vec<P>,
     /// Told when the request's turn has come.
-    turn: oneshot::Sender<()>,
+    turn: Option<oneshot::Sender<()>>,
     reply: oneshot::Sender<Answer>,
     _places: Arc<OwnedSemaphorePermit>,
 }
@@ -97,7 +97,7 @@ impl<J: Judge> Pipeline<J> {
         let (reply, answer) = oneshot::channel();
         let job = Job {
             pictures,
-            turn,
+            turn: Some(turn),
             reply,
             _places: places,
         };
@@ -175,9 +175,8 @@ impl<J: Judge> Embedder<J> {
             let (mut jobs, mut pictures) = (Vec::new(), 0);
             let mut next = Some(first);
             while let Some(mut job) = next {
-                let (done, _) = oneshot::channel();
                 // Whoever has left, or has waited too long, is not waited for.
-                if std::mem::replace(&mut job.turn, done).send(()).is_ok() {
+                if job.turn.take().is_some_and(|turn| turn.send(()).is_ok()) {
                     pictures += job.pictures.len();
                     jobs.push(job);
                 }

@@ -81,6 +81,15 @@ impl SmallResnet {
     }
 }
 
+impl SmallResnet {
+    /// The stages in order, each with whether its maps are among the features.
+    fn stages(&self) -> impl Iterator<Item = (&Stage, bool)> {
+        let last = self.stages.len() - 1;
+        let stages = self.stages.iter().enumerate();
+        stages.map(move |(number, stage)| (stage, self.every_stage || number == last))
+    }
+}
+
 impl Prepare for Stage {
     fn prepare(&mut self) -> Result<()> {
         self.conv.prepare()?;
@@ -108,9 +117,9 @@ impl Module for SmallResnet {
         // The layers want channels last.
         let mut x = images.permute((0, 2, 3, 1))?;
         let mut features = Vec::new();
-        for (number, stage) in (1..).zip(&self.stages) {
+        for (stage, seen) in self.stages() {
             x = stage.forward(&x)?;
-            if self.every_stage || number == self.stages.len() {
+            if seen {
                 features.push(cells(&x, self.grid)?);
             }
         }
@@ -140,9 +149,9 @@ impl Export for Stage {
 impl Export for SmallResnet {
     fn export(&self, graph: &mut Graph, mut x: Value) -> Result<Value> {
         let mut features = Vec::new();
-        for (number, stage) in (1..).zip(&self.stages) {
+        for (stage, seen) in self.stages() {
             x = stage.export(graph, x)?;
-            if self.every_stage || number == self.stages.len() {
+            if seen {
                 features.push(export_cells(graph, &x, self.grid)?);
             }
         }

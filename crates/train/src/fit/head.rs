@@ -150,20 +150,14 @@ impl Features {
     /// together the principal components, as many as the embedding has dimensions: distances are the root
     /// of the sum of squares of both.
     fn joined(&self, map: &Whitening) -> Result<Network> {
-        let (own, (matrix, mean)) = (self.last_layer()?, tensors(map)?);
-        let offset = matrix.matmul(&mean)?.flatten_all()?.neg()?;
         let values = self.wide_values()?;
         let (mut weights, mut biases, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
-        for (weight, bias) in [own, (matrix, offset)] {
-            let output = values.matmul(&weight.t()?)?.broadcast_add(&bias)?;
+        for (weight, bias) in [self.last_layer()?, self.layer(Head::StageLda, map)?] {
+            let output = outputs_of(&values, &weight, &bias)?;
             let mean = output.mean_keepdim(0)?;
             let centred = output.broadcast_sub(&mean)?;
-            let spread = centred
-                .sqr()?
-                .sum(1)?
-                .mean_all()?
-                .to_scalar::<f64>()?
-                .sqrt();
+            let squares = centred.sqr()?.sum(1)?;
+            let spread = squares.mean_all()?.to_scalar::<f64>()?.sqrt();
             if spread == 0.0 {
                 let problem = "all embeddings of the training images are equal";
                 return Err(MetricsError::Embeddings(problem.into()).into());
@@ -173,15 +167,15 @@ impl Features {
             outputs.push((centred / spread)?);
         }
         let (weight, bias) = (Tensor::cat(&weights, 0)?, Tensor::cat(&biases, 0)?);
-        let outputs = embeddings(&Tensor::cat(&outputs, 1)?)?;
-        let most = self.net.config().embedding;
-        let axes = principal_components(&outputs, most)?;
+        let outputs = rows(&Tensor::cat(&outputs, 1)?)?;
+        let axes = principal_components(&outputs, self.net.config().embedding)?;
         let both = outputs.dimension();
         let axes = Tensor::from_slice(&axes, (axes.len() / both, both), &Device::Cpu)?;
         let axes = axes.to_dtype(DType::F64)?;
-        let weight = axes.matmul(&weight)?;
         let bias = axes.matmul(&bias.unsqueeze(1)?)?.flatten_all()?;
-        Ok(self.net.with_last_layer(&weight, &bias, false)?)
+        Ok(self
+            .net
+            .with_last_layer(&axes.matmul(&weight)?, &bias, false)?)
     }
 
     /// The last layer of the network, in f64 on the CPU.
@@ -194,12 +188,7 @@ impl Features {
     /// The embeddings of the images before they are normalised, (N, D).
     fn embeddings(&self) -> Result<Embeddings> {
         let (weight, bias) = self.last_layer()?;
-        embeddings(
-            &self
-                .wide_values()?
-                .matmul(&weight.t()?)?
-                .broadcast_add(&bias)?,
-        )
+        rows(&outputs_of(&self.wide_values()?, &weight, &bias)?)
     }
 
     /// The features in f64, (N, F).
@@ -209,10 +198,19 @@ impl Features {
         Ok(values.to_dtype(DType::F64)?)
     }
 
-    /// The network with `map`, of its embeddings or of its features, in its last layer: of weight L and
-    /// bias b become W·L and W·(b − mean), or of features, for which L is the identity, W and −W·mean.
+    /// The network with `map` in its last layer, and embeddings of unit length.
     fn folded(&self, head: Head, map: &Whitening) -> Result<Network> {
-        let (matrix, mean) = tensors(map)?;
+        let (weight, bias) = self.layer(head, map)?;
+        Ok(self.net.with_last_layer(&weight, &bias, true)?)
+    }
+
+    /// The last layer that `map` makes, of embeddings or of features: of weight L and bias b become W·L and
+    /// W·(b − mean), or of features, for which L is the identity, W and −W·mean.
+    fn layer(&self, head: Head, map: &Whitening) -> Result<(Tensor, Tensor)> {
+        let shape = (map.components(), map.mean().len());
+        let matrix = Tensor::from_slice(map.matrix(), shape, &Device::Cpu)?;
+        let mean = Tensor::from_slice(map.mean(), (shape.1, 1), &Device::Cpu)?;
+        let (matrix, mean) = (matrix.to_dtype(DType::F64)?, mean.to_dtype(DType::F64)?);
         let (weight, centred) = match head {
             Head::WhitenedFeatures | Head::Lda | Head::GridLda | Head::StageLda => {
                 (matrix.clone(), mean.neg()?)
@@ -222,21 +220,17 @@ impl Features {
                 (matrix.matmul(&weight)?, (bias.unsqueeze(1)? - mean)?)
             }
         };
-        let bias = matrix.matmul(&centred)?.flatten_all()?;
-        Ok(self.net.with_last_layer(&weight, &bias, true)?)
+        Ok((weight, matrix.matmul(&centred)?.flatten_all()?))
     }
 }
 
-/// The matrix (K, D) and the mean (D, 1) of a map, in f64.
-fn tensors(map: &Whitening) -> Result<(Tensor, Tensor)> {
-    let shape = (map.components(), map.mean().len());
-    let matrix = Tensor::from_slice(map.matrix(), shape, &Device::Cpu)?;
-    let mean = Tensor::from_slice(map.mean(), (shape.1, 1), &Device::Cpu)?;
-    Ok((matrix.to_dtype(DType::F64)?, mean.to_dtype(DType::F64)?))
+/// What a layer of `weight` (D, F) and `bias` (D,) makes of `values` (N, F).
+fn outputs_of(values: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    Ok(values.matmul(&weight.t()?)?.broadcast_add(bias)?)
 }
 
 /// The rows of `values` (N, D).
-fn embeddings(values: &Tensor) -> Result<Embeddings> {
+fn rows(values: &Tensor) -> Result<Embeddings> {
     let dimensions = values.dim(1)?;
     let values = values.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
     Ok(Embeddings::new(values, dimensions)?)

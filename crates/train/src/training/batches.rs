@@ -10,8 +10,8 @@ use crate::settings::{Groups, LossKind, RunConfig};
 /// Batches made ahead by the loader's thread: it needs no more than the time of one step.
 pub const AHEAD: usize = 2;
 
-/// Whether there is a second training, on the images of the validation classes too. Not where figures are of the validation images, which it would
-/// turn into ones of images that were trained on.
+/// Whether there is a second training, on the images of the validation classes too. Not where figures are of
+/// the validation images, which it would turn into ones of images that were trained on.
 pub fn refits(config: &RunConfig, dataset: &Dataset) -> bool {
     config.training.refit && dataset.new_validation_classes && !dataset.tests_validation
 }
